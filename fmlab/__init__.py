@@ -1,0 +1,1 @@
+"""FMLab: which vision foundation model to use, found out on one's own medical images."""

@@ -1,0 +1,1 @@
+"""Images on disk and what is known of each: manifest, splits, subsets, pixels, preprocessing."""

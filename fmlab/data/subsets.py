@@ -1,0 +1,105 @@
+"""Subsets of the training set by label budget: nested, reproducible, and stable while the data grow.
+
+In: the training images, a scheme, a size and a seed. Out: the items to learn from, as positions in the training table.
+
+An item is (image, copy): copy 0 is the original, 1 … 4 the study's augmented copies. Order is hash(seed, item), so
+the subset of size n is the beginning of the subset of any larger size, and new images slot in without a reshuffle.
+
+Source: the limited-data study, section 4.3. `images`: at random over all items. `sequences`: the same number of
+sequences of every class, with all their items.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from fmlab.data.manifest import id_codes
+from fmlab.data.splits import hash_order
+from fmlab.errors import BadInput
+
+Scheme = Literal["images", "sequences"]
+
+
+@dataclass(frozen=True)
+class Subset:
+    """A label budget: `size` items in all (`images`) or `size` sequences of each class (`sequences`)."""
+
+    scheme: Scheme
+    size: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class TrainingItems:
+    """The labelled items of the training split, in manifest order; copies of an image stand together."""
+
+    image_ids: np.ndarray  # (N,) uint64
+    copies: np.ndarray  # (N,) uint8
+    labels: np.ndarray  # (N,) int64, index into the dataset's classes
+    sequences: np.ndarray  # (N,) int64, number of the sequence
+    sequence_names: np.ndarray  # (S,) str
+    sequence_labels: np.ndarray  # (S,) int64, its most frequent label, the lower index in a tie
+    classes: tuple[str, ...]
+
+
+def training_items(images: pd.DataFrame, classes: tuple[str, ...], copies: int = 0) -> TrainingItems:
+    """Items from the labelled rows of the training split (columns image_id, label, sequence_id)."""
+    labels = pd.Categorical(images["label"], categories=list(classes)).codes.astype(np.int64)
+    if (labels < 0).any():
+        raise BadInput("The training rows hold a label outside the class list. Import the dataset again.")
+    sequences, names = pd.factorize(images["sequence_id"])
+    votes = np.zeros((len(names), len(classes)), np.int64)
+    np.add.at(votes, (sequences, labels), 1)
+    each = copies + 1
+    return TrainingItems(
+        image_ids=np.repeat(id_codes(images["image_id"]), each),
+        copies=np.tile(np.arange(each, dtype=np.uint8), len(images)),
+        labels=np.repeat(labels, each),
+        sequences=np.repeat(sequences.astype(np.int64), each),
+        sequence_names=np.asarray(names, dtype=str),
+        sequence_labels=votes.argmax(axis=1),
+        classes=classes,
+    )
+
+
+def largest_size(items: TrainingItems, scheme: Scheme) -> int:
+    """The largest size the training set can serve under a scheme; a class without a training image does not count."""
+    if scheme == "images":
+        return len(items.image_ids)
+    return int(np.unique(items.sequence_labels, return_counts=True)[1].min())
+
+
+def draw(items: TrainingItems, subset: Subset) -> np.ndarray:
+    """Positions of the subset's items, ascending, (n,) int64. A size that the data do not have raises `BadInput`."""
+    largest = largest_size(items, subset.scheme)
+    if not 1 <= subset.size <= largest:
+        unit = "images" if subset.scheme == "images" else "sequences per class"
+        raise BadInput(
+            f"A subset of {subset.size} {unit} was asked for; this training set has {largest}. Choose 1 to {largest}."
+        )
+    if subset.scheme == "images":
+        order = _mixed(items.image_ids, items.copies, subset.seed)
+        return np.sort(np.argpartition(order, subset.size - 1)[: subset.size])
+    order = hash_order(items.sequence_names, subset.seed)
+    by_class = np.lexsort((order, items.sequence_labels))
+    starts = np.searchsorted(items.sequence_labels[by_class], np.unique(items.sequence_labels))
+    chosen = (starts[:, None] + np.arange(subset.size)).ravel()
+    taken = np.zeros(len(items.sequence_names), bool)
+    taken[by_class[chosen]] = True
+    return np.flatnonzero(taken[items.sequences])
+
+
+def _mixed(image_ids: np.ndarray, copies: np.ndarray, seed: int) -> np.ndarray:
+    """Hash of (seed, image, copy), (N,) uint64: two rounds of splitmix64's finaliser (Steele et al. 2014)."""
+    state = image_ids ^ _scramble(np.uint64(seed) * np.uint64(8) + copies.astype(np.uint64) + np.uint64(1))
+    return _scramble(_scramble(state))
+
+
+def _scramble(state: np.ndarray | np.uint64) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        state = np.atleast_1d(np.asarray(state, np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
+        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return state ^ (state >> np.uint64(31))

@@ -1,0 +1,1 @@
+"""From images to feature vectors: extraction, cache, projection to two dimensions."""

@@ -1,0 +1,1 @@
+"""The phantom: a synthetic echocardiography dataset with known anatomy, known scanner and known wrong labels."""

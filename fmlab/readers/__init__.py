@@ -1,0 +1,1 @@
+"""One file per source layout; each turns files into manifest rows and pixels."""

@@ -1,0 +1,1 @@
+"""Misclassified images and what people say of them."""

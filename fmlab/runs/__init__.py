@@ -1,0 +1,1 @@
+"""Single runs: their store, the launcher, the worker process."""
