@@ -7,7 +7,7 @@ Nothing heavy is imported here: pages, the planner and the command line read thi
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,13 +24,13 @@ class Adaptation(BaseModel):
 class LinearSVM(Adaptation):
     """The objective of scikit-learn's ``LinearSVC()`` with its defaults, solved to a certified duality gap."""
 
-    description: ClassVar[str] = "linear support vector machine, one class against the rest, on the features as they are"
+    description: ClassVar[str] = "linear support vector machine, one class against the rest, on raw features"
 
     kind: Literal["linear_svm"] = "linear_svm"
     C: float = Field(1.0, gt=0, le=1e6)
     """Weight of the squared hinge loss against the squared norm; 1.0 is scikit-learn's default."""
     gap: float = Field(1e-4, ge=1e-9, le=1e-1)
-    """Largest relative duality gap at which a fit counts as converged; scikit-learn's ``tol`` promises no gap at all."""
+    """Largest relative duality gap of a converged fit; scikit-learn's ``tol`` promises no gap at all."""
     max_iterations: int = Field(200, ge=1)
     """Newton iterations per one-against-rest problem; 5 to 15 are usual."""
 
@@ -60,6 +60,9 @@ class KNN(Adaptation):
     temperature: float = Field(0.07, gt=0)
     """A neighbour of similarity s votes with weight exp(s / temperature); 0.07 is DINO's value."""
 
+
+# What a study's config declares, so that a file's ``kind`` chooses the class.
+AdaptationConfig = Annotated[LinearSVM | Logistic | KNN, Field(discriminator="kind")]
 
 # The name that studies, files and the command line use -> the config class.
 ADAPTATIONS: dict[str, type[Adaptation]] = {"linear_svm": LinearSVM, "logistic": Logistic, "knn": KNN}

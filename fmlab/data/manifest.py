@@ -6,7 +6,8 @@ Opening a dataset reads the card alone, so a manifest of a million rows costs no
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from fmlab.data.folders import PROOF, recover, remove_folder, swapped_names
 from fmlab.errors import BadInput, NotFound
 from fmlab.files import digest_bytes, read_json
 from fmlab.settings import Home
@@ -71,7 +73,9 @@ class Card(BaseModel):
     split_classes: dict[str, dict[str, int]]  # split → class → images
     sites: dict[str, int]
     split_origin: str  # "source", or how it was drawn
-    leaking: tuple[str, ...] = ()  # patients or sequences that stand on both sides of the split
+    folds: int | None = None  # of the column `fold`; null: not drawn
+    leaking: tuple[str, ...] = ()  # patients or sequences that stand on both sides of the split; the first hundred
+    leaking_count: int = 0  # all of them
     longest_side: int  # larger images were scaled down to this many pixels
     sectors_found: int
     mask_sector: bool  # whether masking outside the sector is on by default
@@ -103,11 +107,48 @@ class Dataset:
         return read_manifest(self.folder, columns)
 
     def first_rows(self, split: str | None = None, per_class: int = 4) -> pd.DataFrame:
-        """Up to `per_class` readable rows of each class, to show what the images look like. Reads four columns fully."""
-        table = pq.read_table(self.folder / "manifest.parquet", columns=["image_id", "label", "split", "sequence_id"])
-        table = table.filter(pc.is_valid(table["split"]) if split is None else pc.equal(table["split"], split))
-        frame = to_pandas(table).drop_duplicates("sequence_id")
-        return frame.groupby("label", dropna=False, sort=False).head(per_class).reset_index(drop=True)
+        """Up to `per_class` readable rows of each class (and of the unlabelled), to show what the images look like.
+
+        Columns image_id, label, split, sequence_id; one row per sequence. Reads the manifest block by block and stops
+        as soon as every class has its rows.
+        """
+        return _first_rows(self, split, per_class)
+
+
+FIRST_COLUMNS = ["image_id", "label", "split", "sequence_id"]
+
+
+def _first_rows(dataset: "Dataset", split: str | None, per_class: int) -> pd.DataFrame:
+    counts = dataset.card.split_classes.get(split, {}) if split is not None else dataset.card.class_counts
+    wanted: dict[str | None, int] = {label: per_class for label, images in counts.items() if images}
+    wanted[None] = per_class if dataset.card.unlabelled else 0
+    rows: list[dict[str, str | None]] = []
+    seen: set[str] = set()
+    with manifest_file(dataset.folder) as file:
+        for block in range(file.num_row_groups):
+            if not any(wanted.values()):
+                break
+            table = file.read_row_group(block, columns=FIRST_COLUMNS)
+            table = table.filter(pc.is_valid(table["split"]) if split is None else pc.equal(table["split"], split))
+            for label in [name for name, count in wanted.items() if count]:
+                chosen = table.filter(pc.is_null(table["label"]) if label is None else pc.equal(table["label"], label))
+                for row in _one_per_sequence(chosen, seen, wanted[label]):
+                    rows.append(row)
+                    wanted[label] -= 1
+    return pd.DataFrame(rows, columns=FIRST_COLUMNS)
+
+
+def _one_per_sequence(table: pa.Table, seen: set[str], count: int) -> list[dict[str, str | None]]:
+    """The first rows of up to `count` sequences that are not yet in `seen`, which grows by them."""
+    chosen: list[dict[str, str | None]] = []
+    for batch in table.to_batches(max_chunksize=512):  # the first rows nearly always do
+        for row in batch.to_pylist():
+            if len(chosen) == count:
+                return chosen
+            if row["sequence_id"] not in seen:
+                seen.add(row["sequence_id"])
+                chosen.append(row)
+    return chosen
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
@@ -116,11 +157,24 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
 
 
 def read_manifest(folder: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """The manifest stored in a dataset folder."""
-    path = folder / "manifest.parquet"
+    """The manifest stored in a dataset folder; a column that it does not have raises `BadInput`."""
+    with manifest_file(folder) as file:
+        missing = sorted(set(columns or ()) - set(file.schema_arrow.names))
+        if missing:
+            raise BadInput(
+                f"The manifest of dataset {folder.name!r} has no column {', '.join(missing)}; "
+                f"it has {', '.join(file.schema_arrow.names)}."
+            )
+        return to_pandas(file.read(columns=list(columns) if columns else None))
+
+
+@contextmanager
+def manifest_file(folder: Path) -> Iterator[pq.ParquetFile]:
+    """The manifest's parquet file, open; a damaged or missing one raises `BadInput`, whenever that shows."""
     try:
-        return to_pandas(pq.read_table(path, columns=list(columns) if columns else None))
-    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        with pq.ParquetFile(folder / "manifest.parquet") as file:
+            yield file
+    except (OSError, pa.ArrowInvalid) as error:
         raise BadInput(
             f"The manifest of dataset {folder.name!r} is missing or damaged ({error}). Restore it, or import the dataset again."
         ) from error
@@ -138,16 +192,23 @@ def check_name(name: str, what: str = "dataset") -> str:
 def open_dataset(home: Home, name: str) -> Dataset:
     """The dataset of that name; `NotFound` lists those there are."""
     folder = home.datasets / check_name(name)
-    if not (folder / "card.json").is_file():
+    recover(home, name)
+    if not (folder / PROOF).is_file():
         present = ", ".join(dataset_names(home)) or "none yet"
         raise NotFound(f"There is no dataset {name!r}; there are: {present}. Import it with `fmlab data import`.")
     return Dataset(folder, read_card(folder))
 
 
+def remove_dataset(home: Home, name: str) -> None:
+    """Remove a dataset: its manifest, pixels and masks. Predictions made on it stay."""
+    open_dataset(home, name)
+    remove_folder(home, name)
+
+
 def read_card(folder: Path) -> Card:
     """The card in a dataset folder."""
     try:
-        return Card.model_validate(read_json(folder / "card.json"))
+        return Card.model_validate(read_json(folder / PROOF))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -158,9 +219,10 @@ def read_card(folder: Path) -> Card:
 
 def dataset_names(home: Home) -> list[str]:
     """Names of the complete datasets on this disk (a card is written last, so a half-made dataset has none)."""
-    return sorted(
-        path.parent.name for path in home.datasets.glob("*/card.json") if not path.parent.name.startswith(".")
-    )
+    for name in swapped_names(home):
+        recover(home, name)
+    found = (path.parent.name for path in home.datasets.glob(f"*/{PROOF}"))
+    return sorted(name for name in found if not name.startswith("."))
 
 
 def image_id(path: str, frame: int) -> str:

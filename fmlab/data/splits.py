@@ -8,12 +8,25 @@ A patient's place depends on the seed and the patient's own id, not on the order
 import numpy as np
 import pandas as pd
 
-from fmlab.data.manifest import TRAIN
+from fmlab.data.manifest import TRAIN, VALIDATION
 from fmlab.errors import BadInput
 from fmlab.files import digest_bytes
 
 TEST_SHARE = 0.3  # of the patients, per class
 DRAWN_TEST_SET = "T1"
+SCORED_FRAMES = 5  # of a test sequence; limited-data study, section 4.2
+
+# What sources call the parts, without regard to case. Any other name stays and names a test set.
+USUAL_NAMES = {
+    **dict.fromkeys(("train", "training", "trainset", "train_set", "training_set"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "valset", "val_set", "validation_set", "dev"), VALIDATION),
+    **dict.fromkeys(("test", "testing", "testset", "test_set"), DRAWN_TEST_SET),
+}
+
+
+def canonical_split(name: str) -> str:
+    """The name a source's part has here: train, val, T1 for its plain test set, else its own name."""
+    return USUAL_NAMES.get(name.strip().casefold(), name.strip())
 
 
 def groups(manifest: pd.DataFrame) -> pd.Series:
@@ -50,6 +63,34 @@ def draw_folds(manifest: pd.DataFrame, folds: int, seed: int = 0) -> pd.Series:
     if len(deal) < folds:
         raise BadInput(f"{folds} folds need at least as many patients; the dataset has {len(deal)}.")
     return groups(manifest).map((deal["rank"] % folds).astype("int32"))
+
+
+def as_fold(manifest: pd.DataFrame, fold: int) -> pd.DataFrame:
+    """A manifest as cross-validation sees it: the images of that fold are test set T1, those of the others train.
+
+    Images without a fold (test sets of the source, unreadable ones) keep their split.
+    """
+    if "fold" not in manifest or not (manifest["fold"] == fold).any():
+        raise BadInput(f"The dataset has no fold {fold}. Import it with folds, and name one of them.")
+    dealt, held_out = manifest["fold"].notna(), (manifest["fold"] == fold).fillna(False).astype(bool)
+    seen = manifest.copy()
+    seen.loc[dealt, "split"] = np.where(held_out[dealt], DRAWN_TEST_SET, TRAIN)
+    seen["scored"] = mark_scored(seen)
+    return seen
+
+
+def mark_scored(manifest: pd.DataFrame) -> pd.Series:
+    """True for the frames that count: all of train, and five evenly spaced ones of a longer test sequence. (N,) bool."""
+    counts = manifest["split"].notna()
+    testing = manifest[counts & ~manifest["split"].isin((TRAIN, VALIDATION))].sort_values(["sequence_id", "frame"])
+    sequence = testing.groupby("sequence_id", sort=False)
+    rank, length = sequence.cumcount().to_numpy(), sequence["frame"].transform("size").to_numpy()
+    # Frame r of n is chosen when it is the middle of one of five equal stretches: floor((2i + 1) n / 10) for i in 0 … 4.
+    chosen = np.zeros(len(testing), bool)
+    for part in range(SCORED_FRAMES):
+        chosen |= rank == (2 * part + 1) * length // (2 * SCORED_FRAMES)
+    counts.loc[testing.index] = chosen | (length <= SCORED_FRAMES)
+    return counts
 
 
 def _dealt(manifest: pd.DataFrame, seed: int) -> pd.DataFrame:

@@ -7,9 +7,13 @@ Layout: `shard-NNNNN.bin` holds raw pixels one image after the other, row-major,
 The index is written last, so bytes that it does not name do not exist.
 """
 
+import os
+from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -39,9 +43,11 @@ class ImageStoreWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         index = folder / "index.parquet"
-        self._rows: list[dict[str, object]] = pq.read_table(index).to_pylist() if index.exists() else []
-        self._shard = 1 + max((int(str(row["shard"])) for row in self._rows), default=-1)
-        self._file = None
+        self._earlier = pq.read_table(index) if index.exists() else pa.schema(INDEX_COLUMNS.items()).empty_table()
+        self._ids: list[str] = []
+        self._places = array("q")  # shard, offset, height, width, channels of each image: a million take 40 MB
+        self._shard = 1 + max(self._earlier["shard"].to_pylist(), default=-1)
+        self._file: IO[bytes] | None = None
         self._offset = 0
 
     def append(self, image_id: str, pixels: np.ndarray) -> None:
@@ -54,28 +60,42 @@ class ImageStoreWriter:
             if self._file is None or self._offset + pixels.nbytes > SHARD_BYTES:
                 self._next_shard()
             self._file.write(np.ascontiguousarray(pixels).data)
-        channels = 1 if pixels.ndim == 2 else 3
-        height, width = pixels.shape[:2]
-        place = {"shard": self._shard, "offset": self._offset, "height": height, "width": width, "channels": channels}
-        self._rows.append({"image_id": image_id} | place)
+        self._ids.append(image_id)
+        self._places.extend((self._shard, self._offset, *pixels.shape[:2], 1 if pixels.ndim == 2 else 3))
         self._offset += pixels.nbytes
 
     def _next_shard(self) -> None:
         if self._file is not None:
-            self._file.close()
+            self._close_shard()
             self._shard += 1
         self._file = (self._folder / f"shard-{self._shard:05d}.bin").open("wb", buffering=1 << 20)
         self._offset = 0
 
+    def _close_shard(self) -> None:
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())  # the index must not outlive the pixels that it names
+            self._file.close()
+            self._file = None
+
     def close(self) -> None:
         """Flush the last shard and write the index."""
-        if self._file is not None:
-            with storage_errors("the image store"):
-                self._file.close()
-        columns = {name: [row[name] for row in self._rows] for name in INDEX_COLUMNS}
-        table = pa.table(columns, schema=pa.schema(INDEX_COLUMNS.items()))
+        with storage_errors("the image store"):
+            self._close_shard()
+        places = np.frombuffer(self._places, np.int64).reshape(-1, 5)
+        columns = {name: places[:, position] for position, name in enumerate(list(INDEX_COLUMNS)[1:])}
+        arrays = [pa.array(self._ids, pa.string())]
+        arrays += [pa.array(columns[name]).cast(kind) for name, kind in list(INDEX_COLUMNS.items())[1:]]
+        table = pa.concat_tables([self._earlier, pa.table(arrays, schema=pa.schema(INDEX_COLUMNS.items()))])
         with written_aside(self._folder / "index.parquet") as aside:
             pq.write_table(table, aside)
+
+    def abandon(self) -> None:
+        """Let go of the open shard, whose content no longer matters."""
+        if self._file is not None:
+            with suppress(OSError):  # on a full disk its last bytes cannot be flushed
+                self._file.close()
+            self._file = None
 
 
 class ImageStore:

@@ -9,6 +9,7 @@ Source: the limited-data study, section 4.3. `images`: at random over all items.
 sequences of every class, with all their items.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,22 +74,44 @@ def largest_size(items: TrainingItems, scheme: Scheme) -> int:
 
 def draw(items: TrainingItems, subset: Subset) -> np.ndarray:
     """Positions of the subset's items, ascending, (n,) int64. A size that the data do not have raises `BadInput`."""
-    largest = largest_size(items, subset.scheme)
-    if not 1 <= subset.size <= largest:
-        unit = "images" if subset.scheme == "images" else "sequences per class"
-        raise BadInput(
-            f"A subset of {subset.size} {unit} was asked for; this training set has {largest}. Choose 1 to {largest}."
-        )
-    if subset.scheme == "images":
-        order = _mixed(items.image_ids, items.copies, subset.seed)
-        return np.sort(np.argpartition(order, subset.size - 1)[: subset.size])
-    order = hash_order(items.sequence_names, subset.seed)
-    by_class = np.lexsort((order, items.sequence_labels))
-    starts = np.searchsorted(items.sequence_labels[by_class], np.unique(items.sequence_labels))
-    chosen = (starts[:, None] + np.arange(subset.size)).ravel()
-    taken = np.zeros(len(items.sequence_names), bool)
-    taken[by_class[chosen]] = True
-    return np.flatnonzero(taken[items.sequences])
+    return draw_all(items, [subset])[0]
+
+
+def draw_all(items: TrainingItems, subsets: Sequence[Subset]) -> list[np.ndarray]:
+    """As `draw` for many subsets; the order of a scheme and seed is worked out once for all its sizes."""
+    ranks: dict[tuple[Scheme, int], np.ndarray] = {}
+    drawn = []
+    for subset in subsets:
+        largest = largest_size(items, subset.scheme)
+        if not 1 <= subset.size <= largest:
+            unit = "images" if subset.scheme == "images" else "sequences per class"
+            raise BadInput(
+                f"A subset of {subset.size} {unit} was asked for; this training set has {largest}. Choose 1 to {largest}."
+            )
+        key = (subset.scheme, subset.seed)
+        if key not in ranks:
+            ranks[key] = (
+                _image_ranks(items, subset.seed) if subset.scheme == "images" else _class_ranks(items, subset.seed)
+            )
+        drawn.append(np.flatnonzero(ranks[key] < subset.size))
+    return drawn
+
+
+def _image_ranks(items: TrainingItems, seed: int) -> np.ndarray:
+    """Each item's place in the seed's order, (N,) int64."""
+    order = np.argsort(_mixed(items.image_ids, items.copies, seed), kind="stable")
+    ranks = np.empty(len(order), np.int64)
+    ranks[order] = np.arange(len(order))
+    return ranks
+
+
+def _class_ranks(items: TrainingItems, seed: int) -> np.ndarray:
+    """The place of each item's sequence among those of its class, (N,) int64."""
+    by_class = np.lexsort((hash_order(items.sequence_names, seed), items.sequence_labels))
+    classes = items.sequence_labels[by_class]
+    ranks = np.empty(len(by_class), np.int64)
+    ranks[by_class] = np.arange(len(by_class)) - np.searchsorted(classes, classes)
+    return ranks[items.sequences]
 
 
 def _mixed(image_ids: np.ndarray, copies: np.ndarray, seed: int) -> np.ndarray:

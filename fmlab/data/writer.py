@@ -4,14 +4,17 @@ In: one `ImageRow` per image, with its decoded pixels (or the reason why there a
 Out: `datasets/<name>/` with manifest.parquet, card.json, store/ and masks/.
 
 Everything is written to a hidden folder beside it; the last step renames that folder. A killed import leaves only
-the hidden folder, which the next import of that name removes.
+the hidden folder, which the next import of that name removes. A next generation of a dataset (a further test set)
+shares the old one's shards by hard links and replaces it in the same way.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -19,15 +22,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from fmlab.data.manifest import COLUMNS, TRAIN, VALIDATION, Card, Dataset, check_name, image_id, read_card
-from fmlab.data.splits import draw_split, leaking_groups
+from fmlab.data.folders import PROOF, FolderLock, install, link_tree, recover, unfinished_folder
+from fmlab.data.manifest import COLUMNS, TRAIN, VALIDATION, Card, Dataset, check_name, image_id, to_pandas
+from fmlab.data.splits import draw_folds, draw_split, leaking_groups, mark_scored
 from fmlab.data.store import ImageStoreWriter
 from fmlab.errors import BadInput, NameTaken
 from fmlab.files import digest_bytes, storage_errors, write_json, written_aside
 from fmlab.settings import Home
 
 LONGEST_SIDE = 1024  # larger images are scaled down: no backbone here takes more than 518 pixels
-SCORED_FRAMES = 5  # of a test sequence; limited-data study, section 4.2
+BLOCK_ROWS = 1 << 16  # of the manifest: what a page reads at least when it shows the first images
+LISTED_LEAKS = 100  # on the card, which is read whole by every page
 
 
 @dataclass(frozen=True)
@@ -85,18 +90,35 @@ def content_hash(pixels: np.ndarray, sector: Sequence[float] | None) -> str:
 
 
 class DatasetWriter:
-    """Collects rows and pixels; `finish` turns them into a dataset, `abandon` removes every trace."""
+    """Collects rows and pixels; `finish` turns them into a dataset, `abandon` removes every trace.
 
-    def __init__(self, home: Home, name: str) -> None:
-        self._target = home.datasets / check_name(name)
-        if (self._target / "card.json").exists():
+    As a context manager it abandons by itself when the block raises. While it is open, no one else writes that name.
+    """
+
+    def __init__(self, home: Home, name: str, base: Dataset | None = None) -> None:
+        """Begin dataset `name`; with `base`, the dataset of that name on disk, begin its next generation."""
+        self.name, self._home, self._base = check_name(name), home, base
+        recover(home, name)
+        if base is None and (home.datasets / name / PROOF).exists():
             raise NameTaken(f"A dataset {name!r} exists already. Choose another name, or remove that one first.")
-        self.folder = home.datasets / f".{name}.unfinished"
+        self._lock = FolderLock(home, name)
+        self.folder = unfinished_folder(home, name)
         shutil.rmtree(self.folder, ignore_errors=True)
+        if base is not None:
+            for part in ("store", "masks"):
+                link_tree(base.folder / part, self.folder / part)
         self._store = ImageStoreWriter(self.folder / "store")
         self._masks = ImageStoreWriter(self.folder / "masks")
         self._rows: list[dict[str, object]] = []
-        self._ids: dict[str, str] = {}
+        self._blocks: list[pa.Table] = []
+        self._ids: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.abandon()
 
     def add(self, row: ImageRow, pixels: np.ndarray, mask: np.ndarray | None = None) -> str:
         """Add a readable image, uint8 (H, W) or (H, W, 3), and its mask, uint8 (H, W) class indices. Returns its id."""
@@ -104,7 +126,7 @@ class DatasetWriter:
         identity = self._identity(row)
         self._store.append(identity, pixels)
         if mask is not None:
-            self._masks.append(identity, mask)
+            self._masks.append(identity, _as_large_as(mask, pixels))
         spacing = None if row.spacing_mm is None else row.spacing_mm * growth
         measured = {"height": pixels.shape[0], "width": pixels.shape[1], "spacing_mm": spacing}
         self._append(row, identity, measured | {"content_hash": content_hash(pixels, row.sector), "problem": None})
@@ -118,84 +140,139 @@ class DatasetWriter:
 
     def _identity(self, row: ImageRow) -> str:
         identity = image_id(row.path, row.frame)
-        where = f"{row.path} frame {row.frame}"
         if identity in self._ids:
-            raise BadInput(f"The source names {where} twice (first as {self._ids[identity]}). Name each image once.")
-        self._ids[identity] = where
+            raise BadInput(f"The source names {row.path} frame {row.frame} twice. Name each image once.")
+        self._ids.add(identity)
         return identity
 
     def _append(self, row: ImageRow, identity: str, measured: dict[str, object]) -> None:
-        facts = asdict(row) | measured
-        extra = facts.pop("extra")
-        clash = sorted(set(extra) & (set(COLUMNS)))
+        clash = sorted(COLUMNS.keys() & row.extra.keys())
         if clash:
             raise BadInput(f"The source's own columns {', '.join(clash)} have names the manifest uses. Rename them.")
-        facts["image_id"] = identity
-        facts["sequence_id"] = row.sequence_id or identity
-        self._rows.append(facts | dict(extra))
+        facts = vars(row) | measured | {"image_id": identity, "sequence_id": row.sequence_id or identity}
+        del facts["extra"]
+        self._rows.append(facts | dict(row.extra))
+        if len(self._rows) >= BLOCK_ROWS:
+            self._close_block()
 
-    def finish(self, facts: CardFacts, classes: Sequence[str] | None = None, split_seed: int = 0) -> Dataset:
+    def _close_block(self) -> None:
+        """Turn the collected rows into a table: a million dictionaries would take gigabytes."""
+        extra = [name for name in self._rows[-1] if name not in COLUMNS] if self._rows else []
+        extra += sorted({name for row in self._rows for name in row} - COLUMNS.keys() - set(extra))
+        columns = {
+            name: pa.array([row.get(name) for row in self._rows], type=COLUMNS.get(name)) for name in [*COLUMNS, *extra]
+        }
+        self._blocks.append(pa.table(columns))
+        self._rows = []
+
+    def finish(
+        self, facts: CardFacts, classes: Sequence[str] | None = None, split_seed: int = 0, folds: int | None = None
+    ) -> Dataset:
         """Write manifest and card and give the dataset its name. Without a split in the source, one is drawn by patient.
 
-        `classes` fixes the class order; by default the labels in alphabetical order.
+        `classes` fixes the class order; by default numbers ascending, else the labels in alphabetical order. With
+        `folds`, everything outside the source's test sets is train and carries a fold number for cross-validation.
         """
+        with self._completing():
+            manifest, origin = _with_split(self._table(), split_seed, folds)
+            card = make_card(self.name, manifest, facts, classes, origin, folds)
+            self._write(manifest, card)
+        return Dataset(self._home.datasets / self.name, card)
+
+    def finish_attached(self, test_set: str, notes: Sequence[str] = ()) -> Dataset:
+        """Write the next generation of the base dataset, the added images as its test set `test_set`.
+
+        Classes and split of the base stay, and so does its pixels key: embeddings made before remain valid.
+        """
+        base = self._base
+        if base is None:
+            raise ValueError("Only a writer made with a base dataset can finish an attached test set.")
+        with self._completing():
+            added = self._table()
+            added["split"] = np.where(added["problem"].isna(), test_set, None)
+            manifest = pd.concat([base.manifest(), added], ignore_index=True)
+            manifest["scored"] = mark_scored(manifest)
+            facts = CardFacts(**{name: getattr(base.card, name) for name in CardFacts.__dataclass_fields__})
+            facts = replace(facts, notes=(*facts.notes, *notes))
+            origin = f"{base.card.split_origin}; {test_set} attached"
+            card = make_card(self.name, manifest, facts, base.card.classes, origin, base.card.folds)
+            card = card.model_copy(update={"pixels_key": base.card.pixels_key})
+            self._write(manifest, card)
+        return Dataset(self._home.datasets / self.name, card)
+
+    @contextmanager
+    def _completing(self) -> Iterator[None]:
         try:
-            manifest, origin = self._with_split(self._table(), split_seed)
-            self._store.close()
-            self._masks.close()
-            card = make_card(self._target.name, manifest, facts, classes, origin)
-            write_manifest(self.folder, manifest)
-            write_json(self.folder / "card.json", card.model_dump(mode="json"))
-            shutil.rmtree(self._target, ignore_errors=True)  # a folder without a card is nobody's dataset
-            self.folder.rename(self._target)
+            yield
         except BaseException:
             self.abandon()
             raise
-        return Dataset(self._target, read_card(self._target))
+        self._lock.release()
+
+    def _write(self, manifest: pd.DataFrame, card: Card) -> None:
+        self._store.close()
+        self._masks.close()
+        write_manifest(self.folder, manifest)
+        write_json(self.folder / PROOF, card.model_dump(mode="json"))
+        install(self._home, self.name)
 
     def abandon(self) -> None:
-        """Remove what was written so far."""
+        """Remove what was written so far; harmless when there is nothing left."""
+        self._store.abandon()
+        self._masks.abandon()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._lock.release()
 
     def _table(self) -> pd.DataFrame:
-        usable = sum(row["problem"] is None for row in self._rows)
-        if not usable:
-            reason = f" The first of {len(self._rows)}: {self._rows[0]['problem']}" if self._rows else ""
+        self._close_block()
+        table = pa.concat_tables(self._blocks, promote_options="permissive")
+        self._blocks = []
+        if table["problem"].null_count == 0:
+            reason = f" The first of {len(table)}: {table['problem'][0].as_py()}" if len(table) else ""
             raise BadInput(f"The source holds no readable image.{reason} Point to a folder, table or file with images.")
-        table = pd.DataFrame(self._rows)
-        table["scored"] = True
-        extra = [name for name in table.columns if name not in COLUMNS]
-        return table.reindex(columns=[*COLUMNS, *extra])
-
-    def _with_split(self, manifest: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, str]:
-        readable = manifest["problem"].isna()
-        named = manifest.loc[readable, "split"].notna()
-        if named.any() and not named.all():
-            raise BadInput(
-                f"{int((~named).sum())} of {len(named)} images have no split while others have one. "
-                "Give every image a split, or none, and one is drawn by patient."
-            )
-        origin = "as in the source"
-        if not named.any():
-            manifest.loc[readable, "split"] = draw_split(manifest[readable], seed)
-            origin = f"drawn by patient, 30 % of each class's patients to T1, seed {seed}"
-        manifest.loc[~readable, "split"] = None
-        manifest["scored"] = readable & mark_scored(manifest)
-        return manifest, origin
+        return to_pandas(table).assign(scored=True)
 
 
-def mark_scored(manifest: pd.DataFrame) -> pd.Series:
-    """True for the frames that count: all of train, and five evenly spaced ones of a longer test sequence. (N,) bool."""
-    counts = manifest["split"].notna()
-    testing = manifest[counts & ~manifest["split"].isin((TRAIN, VALIDATION))].sort_values(["sequence_id", "frame"])
-    sequence = testing.groupby("sequence_id", sort=False)
-    rank, length = sequence.cumcount().to_numpy(), sequence["frame"].transform("size").to_numpy()
-    # Frame r of n is chosen when it is the middle of one of five equal stretches: floor((2i + 1) n / 10) for i in 0 … 4.
-    chosen = np.zeros(len(testing), bool)
-    for part in range(SCORED_FRAMES):
-        chosen |= rank == (2 * part + 1) * length // (2 * SCORED_FRAMES)
-    counts.loc[testing.index] = chosen | (length <= SCORED_FRAMES)
-    return counts
+def _as_large_as(mask: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """The mask at the stored image's size, without inventing classes between two neighbours."""
+    height, width = pixels.shape[:2]
+    if mask.shape == (height, width):
+        return mask
+    return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+
+
+def _with_split(manifest: pd.DataFrame, seed: int, folds: int | None) -> tuple[pd.DataFrame, str]:
+    """Complete the split and the scored frames; also how the split came about, in words for the card."""
+    readable = manifest["problem"].isna()
+    named = manifest.loc[readable, "split"].notna()
+    if named.any() and not named.all():
+        raise BadInput(
+            f"{int((~named).sum())} of {len(named)} images have no split while others have one. "
+            "Give every image a split, or none, and one is drawn by patient."
+        )
+    origin = "as in the source"
+    if not named.any():
+        drawn = TRAIN if folds is not None else draw_split(manifest[readable], seed)
+        manifest.loc[readable, "split"] = drawn
+        origin = f"drawn by {unit_of_split(manifest)}, 30 % of each class to T1, seed {seed}"
+    manifest.loc[~readable, "split"] = None
+    if folds is not None:
+        dealt = readable & manifest["split"].isin((TRAIN, VALIDATION))
+        manifest["fold"] = draw_folds(manifest[dealt], folds, seed).astype("Int32").reindex(manifest.index)
+        manifest.loc[dealt, "split"] = TRAIN
+        origin = f"{folds} folds drawn by {unit_of_split(manifest)}, seed {seed}" + (
+            ", test sets as in the source" if named.any() else ""
+        )
+    manifest["scored"] = mark_scored(manifest)
+    return manifest, origin
+
+
+def unit_of_split(manifest: pd.DataFrame) -> str:
+    """What was kept together when a split was drawn, in words."""
+    if manifest["patient_id"].notna().any():
+        return "patient"
+    alone = (manifest["sequence_id"] == manifest["image_id"]).all()
+    return "image (neither patients nor sequences are known)" if alone else "sequence (patients are unknown)"
 
 
 def write_manifest(folder: Path, manifest: pd.DataFrame) -> None:
@@ -206,19 +283,33 @@ def write_manifest(folder: Path, manifest: pd.DataFrame) -> None:
         | {name: pa.array(manifest[name], from_pandas=True) for name in extra}
     )
     with written_aside(folder / "manifest.parquet") as aside, storage_errors("the manifest"):
-        pq.write_table(table, aside, compression="zstd")
+        pq.write_table(table, aside, compression="zstd", row_group_size=BLOCK_ROWS)
+
+
+def class_order(labels: Sequence[str]) -> tuple[str, ...]:
+    """Classes in the order of their indices: whole numbers ascending, anything else alphabetical."""
+    if all(label.isascii() and label.isdigit() for label in labels):
+        return tuple(sorted(labels, key=lambda label: (int(label), label)))
+    return tuple(sorted(labels))
 
 
 def make_card(
-    name: str, manifest: pd.DataFrame, facts: CardFacts, classes: Sequence[str] | None, split_origin: str
+    name: str,
+    manifest: pd.DataFrame,
+    facts: CardFacts,
+    classes: Sequence[str] | None,
+    split_origin: str,
+    folds: int | None = None,
 ) -> Card:
     """Count a manifest and sum it up."""
     usable = manifest[manifest["problem"].isna()]
     labelled = usable[usable["label"].notna()]
-    order = tuple(classes) if classes is not None else tuple(sorted(labelled["label"].unique()))
-    unknown = sorted(set(labelled["label"]) - set(order))
+    order = tuple(classes) if classes is not None else class_order(list(labelled["label"].unique()))
+    present = set(labelled["label"].unique())
+    unknown = sorted(present - set(order))
     if unknown:
         raise BadInput(f"Labels {', '.join(unknown)} are not among the classes {', '.join(order)}.")
+    leaking = leaking_groups(usable)
     by_split = labelled.groupby(["split", "label"]).size()
     known = usable["patient_id"].dropna()
     return Card(
@@ -230,14 +321,18 @@ def make_card(
         sequences=int(usable["sequence_id"].nunique()),
         patients=int(known.nunique()) if len(known) else None,
         splits={str(split): int(n) for split, n in usable["split"].value_counts(sort=False).sort_index().items()},
-        class_counts={label: int((labelled["label"] == label).sum()) for label in order},
+        class_counts={
+            label: int(by_split.xs(label, level="label").sum()) if label in present else 0 for label in order
+        },
         split_classes={
             split: {label: int(by_split.get((split, label), 0)) for label in order}
             for split in sorted(usable["split"].unique())
         },
         sites={str(site): int(n) for site, n in usable["site"].value_counts(sort=False).sort_index().items()},
         split_origin=split_origin,
-        leaking=tuple(leaking_groups(usable)),
+        folds=folds,
+        leaking=tuple(leaking[:LISTED_LEAKS]),
+        leaking_count=len(leaking),
         longest_side=LONGEST_SIDE,
         sectors_found=int(usable["sector"].notna().sum()),
         pixels_key=pixels_key(usable),

@@ -44,7 +44,7 @@ class Heart:
     length: float = 84.0
     wall: float = 9.0
     septal_bulge: float = 0.0
-    left_atrium: float = 19.5
+    left_atrium: float = 20.5
     right_ventricle: float = 1.0
     right_atrium: float = 19.5
     root: float = 14.0
@@ -103,7 +103,9 @@ def _ellipsoid(x: np.ndarray, y: np.ndarray, z: np.ndarray, rx: float, ry: float
     return norm * (norm - 1.0) / slope
 
 
-def _capsule(x: np.ndarray, y: np.ndarray, z: np.ndarray, start: np.ndarray, end: np.ndarray, radius: float) -> np.ndarray:
+def _capsule(
+    x: np.ndarray, y: np.ndarray, z: np.ndarray, start: np.ndarray, end: np.ndarray, radius: float
+) -> np.ndarray:
     """Distance to a rod with round ends."""
     axis = end - start
     dx, dy, dz = x - float(start[0]), y - float(start[1]), z - float(start[2])
@@ -171,7 +173,12 @@ def distances(heart: Heart, beat: Beat, x: np.ndarray, y: np.ndarray, z: np.ndar
     swell = 1.0 + 0.10 * beat.atrial_filling
     la_radius = heart.left_atrium * swell
     atrium = _ellipsoid(
-        mx - float(4.0 * back[0]), my - float(4.0 * back[1]), up + 0.92 * 1.15 * la_radius, la_radius, la_radius, 1.22 * la_radius
+        mx - float(4.0 * back[0]),
+        my - float(4.0 * back[1]),
+        up + 0.92 * 1.15 * la_radius,
+        la_radius,
+        la_radius,
+        1.22 * la_radius,
     )
     left_atrium = np.maximum(atrium, up)
 
@@ -182,7 +189,12 @@ def distances(heart: Heart, beat: Beat, x: np.ndarray, y: np.ndarray, z: np.ndar
     c, s = float(np.cos(np.deg2rad(168.0))), float(np.sin(np.deg2rad(168.0)))
     shrink = 1.0 - 0.17 * squeeze * min(1.0, heart.shortening / 0.28)
     rv_outer = _ellipsoid(
-        c * dx + s * dy, -s * dx + c * dy, z - tricuspid - 2.0, 27.0 * size * shrink, 39.0 * size * (0.5 + 0.5 * shrink), 0.74 * heart.length
+        c * dx + s * dy,
+        -s * dx + c * dy,
+        z - tricuspid - 2.0,
+        27.0 * size * shrink,
+        39.0 * size * (0.5 + 0.5 * shrink),
+        0.74 * heart.length,
     )
     right_inflow = np.maximum(np.maximum(rv_outer, -(epi - 0.3)), tricuspid - z)
 

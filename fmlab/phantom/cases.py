@@ -49,14 +49,18 @@ class PhantomConfig:
         """Refuse impossible settings with BadInput."""
         for name, least in (("sequences_per_class", 1), ("t1_sequences", 0), ("t2_sequences", 0), ("scored_frames", 1)):
             if getattr(self, name) < least:
-                raise BadInput(f"{name} is {getattr(self, name)}; expected at least {least}. Please give a larger number.")
+                raise BadInput(
+                    f"{name} is {getattr(self, name)}; expected at least {least}. Please give a larger number."
+                )
         if self.frames_per_sequence < self.scored_frames:
             raise BadInput(
                 f"frames_per_sequence is {self.frames_per_sequence}, fewer than the {self.scored_frames} scored frames "
                 "of a test sequence; please give at least as many."
             )
         if self.largest_class < 1.0:
-            raise BadInput(f"largest_class is {self.largest_class}; expected at least 1, a multiple of the smallest class.")
+            raise BadInput(
+                f"largest_class is {self.largest_class}; expected at least 1, a multiple of the smallest class."
+            )
         if not 0.0 <= self.wrong_label_share <= 0.5:
             raise BadInput(f"wrong_label_share is {self.wrong_label_share}; expected a fraction between 0 and 0.5.")
 
@@ -104,7 +108,9 @@ def test_counts(split: str, total: int) -> dict[str, int]:
     if total == 0:
         return dict.fromkeys(VIEWS, 0)
     if total < len(study):
-        raise BadInput(f"{split} is to have {total} sequences; expected 0 or at least {len(study)}, one for each class it has.")
+        raise BadInput(
+            f"{split} is to have {total} sequences; expected 0 or at least {len(study)}, one for each class it has."
+        )
     everything = sum(study.values())
     exact = {view: total * count / everything for view, count in study.items()}
     counts = {view: max(1, int(share)) for view, share in exact.items()}

@@ -92,8 +92,9 @@ def speckle(rng: np.random.Generator, sector: Sector, beam: Beam) -> np.ndarray:
 def smooth_noise(rng: np.random.Generator, knots_deep: int, knots_across: int) -> np.ndarray:
     """Slowly varying field on the polar grid, about zero mean and unit spread, (samples, lines) float32."""
     knots = rng.standard_normal((knots_deep, knots_across)).astype(np.float32)
-    field = ndimage.zoom(knots, (SAMPLES / knots_deep, LINES / knots_across), order=2, mode="nearest", grid_mode=True)
-    return field / max(float(field.std()), 1e-3)
+    quarter = (SAMPLES // 4 / knots_deep, LINES // 4 / knots_across)
+    field = ndimage.zoom(knots, quarter, order=2, mode="nearest", grid_mode=True)
+    return double(double(field)) / max(float(field.std()), 1e-3)
 
 
 def advect(field: np.ndarray, sector: Sector, right_mm: np.ndarray, ahead_mm: np.ndarray) -> np.ndarray:
@@ -107,8 +108,8 @@ def advect(field: np.ndarray, sector: Sector, right_mm: np.ndarray, ahead_mm: np
     face = sector.inner_radius * sector.spacing_mm
     deep = right_mm * sine + ahead_mm * cosine
     turned = (right_mm * cosine - ahead_mm * sine) / np.maximum(depth + np.float32(face), 8.0)
-    rows = _double(deep * np.float32((SAMPLES - 1) / sector.depth_mm))
-    columns = _double(turned * np.float32((LINES - 1) / np.deg2rad(2.0 * sector.half_angle)))
+    rows = double(deep * np.float32((SAMPLES - 1) / sector.depth_mm))
+    columns = double(turned * np.float32((LINES - 1) / np.deg2rad(2.0 * sector.half_angle)))
     rows = np.arange(SAMPLES, dtype=np.float32)[:, None] - rows
     columns = np.arange(LINES, dtype=np.float32)[None, :] - columns
     low_row, low_column = np.floor(rows), np.floor(columns)
@@ -124,16 +125,19 @@ def advect(field: np.ndarray, sector: Sector, right_mm: np.ndarray, ahead_mm: np
     return top * (1.0 - part_row) + bottom * part_row
 
 
-def _double(coarse: np.ndarray) -> np.ndarray:
-    """Twice the resolution in both directions, by linear interpolation."""
-    return _double_rows(_double_rows(coarse).T).T
-
-
-def _double_rows(coarse: np.ndarray) -> np.ndarray:
-    fine = np.empty((2 * coarse.shape[0], coarse.shape[1]), dtype=coarse.dtype)
-    fine[::2] = coarse
-    fine[1:-1:2] = 0.5 * (coarse[:-1] + coarse[1:])
-    fine[-1] = coarse[-1]
+def double(coarse: np.ndarray) -> np.ndarray:
+    """Twice the resolution in both directions by linear interpolation; the last row and column are repeated."""
+    rows, columns = coarse.shape
+    wide = np.empty((rows, 2 * columns), dtype=coarse.dtype)
+    wide[:, ::2] = coarse
+    np.add(coarse[:, :-1], coarse[:, 1:], out=wide[:, 1:-1:2])
+    wide[:, 1:-1:2] *= 0.5
+    wide[:, -1] = coarse[:, -1]
+    fine = np.empty((2 * rows, 2 * columns), dtype=coarse.dtype)
+    fine[::2] = wide
+    np.add(wide[:-1], wide[1:], out=fine[1:-1:2])
+    fine[1:-1:2] *= 0.5
+    fine[-1] = wide[-1]
     return fine
 
 
@@ -170,7 +174,10 @@ def scan_map(sector: Sector) -> ScanMap:
     low_row = np.clip(np.floor(row), 0, SAMPLES - 2).astype(np.int32)
     low_column = np.clip(np.floor(column), 0, LINES - 2).astype(np.int32)
     return ScanMap(
-        pixels, low_row * LINES + low_column, (row - low_row).astype(np.float32), (column - low_column).astype(np.float32)
+        pixels,
+        low_row * LINES + low_column,
+        (row - low_row).astype(np.float32),
+        (column - low_column).astype(np.float32),
     )
 
 

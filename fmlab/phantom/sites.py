@@ -35,21 +35,21 @@ class Machine:
 
 MACHINES: dict[str, tuple[Machine, ...]] = {
     "hospital-A": (
-        Machine(128, 2, 3, 250, 37.5, 158, Beam(0.55, 0.95), Style(170, "top-left", "right", True, True), 1.0),
-        Machine(128, 6, 5, 238, 36.0, 154, Beam(0.60, 1.05), Style(190, "top-left", "left", True, False), 0.95),
+        Machine(128, 2, 3, 250, 37.5, 158, Beam(0.50, 1.00), Style(170, "top-left", "right", True, True), 1.0),
+        Machine(128, 6, 5, 238, 36.0, 154, Beam(0.55, 1.10), Style(190, "top-left", "left", True, False), 0.95),
     ),
     "hospital-B": (
-        Machine(126, 8, 8, 236, 41.0, 160, Beam(0.65, 1.10), Style(140, "top-right", "border", False, True), 1.1),
+        Machine(126, 8, 8, 236, 41.0, 160, Beam(0.60, 1.15), Style(140, "top-right", "border", False, True), 1.1),
     ),
     "hospital-C": (
-        Machine(130, 14, 4, 232, 39.0, 162, Beam(0.50, 0.90), Style(220, "bottom-left", "right", True, False), 0.9),
+        Machine(130, 14, 4, 232, 39.0, 162, Beam(0.45, 0.95), Style(220, "bottom-left", "right", True, False), 0.9),
     ),
     "hospital-D": (
-        Machine(128, 4, 6, 244, 40.0, 158, Beam(0.58, 1.00), Style(200, "top-right", "left", True, True), 1.0),
+        Machine(128, 4, 6, 244, 40.0, 158, Beam(0.52, 1.05), Style(200, "top-right", "left", True, True), 1.0),
     ),
     "external": (
-        Machine(134, 10, 14, 226, 43.5, 166, Beam(0.80, 1.45), Style(230, "bottom-right", "border", False, False), 1.15),
-        Machine(120, 20, 4, 216, 33.0, 150, Beam(0.75, 1.35), Style(120, "top-right", "left", True, True), 0.85),
+        Machine(131, 10, 9, 234, 42.0, 164, Beam(0.65, 1.3), Style(230, "bottom-right", "border", False, False), 1.15),
+        Machine(124, 14, 4, 230, 35.0, 152, Beam(0.60, 1.25), Style(120, "top-right", "left", True, True), 0.85),
     ),
 }
 
@@ -87,7 +87,9 @@ def draw_sector(rng: np.random.Generator, machine: Machine) -> Sector:
     depth = 5.0 * round(_jitter(rng, machine.depth_mm, 0.05) / 5.0)
     half_angle = _jitter(rng, machine.half_angle, 0.03)
     # A wide fan must still fit into the picture.
-    reach = min(machine.outer_radius, (min(machine.apex_x, 255.0 - machine.apex_x) + 22.0) / np.sin(np.deg2rad(half_angle)))
+    reach = min(
+        machine.outer_radius, (min(machine.apex_x, 255.0 - machine.apex_x) + 22.0) / np.sin(np.deg2rad(half_angle))
+    )
     return Sector(machine.apex_x, machine.apex_y, machine.inner_radius, float(reach), half_angle, depth)
 
 
@@ -98,7 +100,7 @@ def draw_heart(rng: np.random.Generator, difficult: bool) -> Heart:
         radius=size * _jitter(rng, 23.0, 0.05),
         length=size * _jitter(rng, 84.0, 0.04),
         wall=_jitter(rng, 9.0, 0.10),
-        left_atrium=size * _jitter(rng, 19.5, 0.08),
+        left_atrium=size * _jitter(rng, 20.5, 0.08),
         right_ventricle=size * _jitter(rng, 1.0, 0.06),
         right_atrium=size * _jitter(rng, 19.5, 0.08),
         root=size * _jitter(rng, 14.0, 0.06),
@@ -108,7 +110,7 @@ def draw_heart(rng: np.random.Generator, difficult: bool) -> Heart:
         chest=_jitter(rng, 15.0, 0.15),
         valve_thickness=_jitter(rng, 1.15, 0.12),
     )
-    return _diseased(rng, heart) if difficult and rng.random() < 0.8 else heart
+    return _diseased(rng, heart) if difficult and rng.random() < 0.75 else heart
 
 
 def _diseased(rng: np.random.Generator, heart: Heart) -> Heart:
@@ -117,14 +119,20 @@ def _diseased(rng: np.random.Generator, heart: Heart) -> Heart:
     for disease in diseases[: int(rng.integers(1, 3))]:
         amount = rng.uniform(0.6, 1.0)
         if disease == "dilated":
-            heart = replace(heart, radius=heart.radius * (1 + 0.40 * amount), shortening=0.10, base_descent=5.0, thickening=0.1)
+            heart = replace(
+                heart, radius=heart.radius * (1 + 0.40 * amount), shortening=0.10, base_descent=5.0, thickening=0.1
+            )
         elif disease == "hypertrophied":
             bulge = float(6.0 * amount * (rng.random() < 0.5))
             heart = replace(heart, wall=heart.wall * (1 + 0.8 * amount), radius=heart.radius * 0.82, septal_bulge=bulge)
         elif disease == "right":
-            heart = replace(heart, right_ventricle=1 + 0.40 * amount, right_atrium=heart.right_atrium * 1.3, flattening=0.8)
+            heart = replace(
+                heart, right_ventricle=1 + 0.40 * amount, right_atrium=heart.right_atrium * 1.3, flattening=0.8
+            )
         elif disease == "atria":
-            heart = replace(heart, left_atrium=heart.left_atrium * (1 + 0.45 * amount), right_atrium=heart.right_atrium * 1.15)
+            heart = replace(
+                heart, left_atrium=heart.left_atrium * (1 + 0.45 * amount), right_atrium=heart.right_atrium * 1.15
+            )
         elif disease == "effusion":
             heart = replace(heart, effusion=float(16.0 * amount))
         else:
@@ -134,17 +142,17 @@ def _diseased(rng: np.random.Generator, heart: Heart) -> Heart:
 
 def draw_hand(rng: np.random.Generator, difficult: bool) -> Hand:
     """The operator's deviation from the textbook plane; at the difficult site also turned hearts."""
-    spread = 1.9 if difficult else 1.0
-    rotation, tilt, steer = np.clip(rng.standard_normal(3), -2.2, 2.2) * (8.0, 3.6, 4.0) * spread
-    if difficult and rng.random() < 0.35:
-        rotation += rng.choice([-1.0, 1.0]) * rng.uniform(15.0, 30.0)
-    shift = np.clip(rng.standard_normal(3), -2.2, 2.2) * (4.5, 2.6, 3.0) * spread
+    spread = 1.45 if difficult else 1.0
+    rotation, tilt, steer = np.clip(rng.standard_normal(3), -2.2, 2.2) * (6.5, 2.3, 3.0) * spread
+    if difficult and rng.random() < 0.25:
+        rotation += rng.choice([-1.0, 1.0]) * rng.uniform(12.0, 22.0)
+    shift = np.clip(rng.standard_normal(3), -2.2, 2.2) * (4.0, 2.0, 3.0) * spread
     return Hand(float(rotation), float(tilt), float(steer), tuple(float(value) for value in shift))
 
 
 def draw_window(rng: np.random.Generator, machine: Machine, difficult: bool) -> Window:
     """Noise, haze, shadows and display of one sequence."""
-    poor = difficult and rng.random() < 0.75
+    poor = difficult and rng.random() < 0.5
     shadows = []
     for edge in (0.0, 1.0):
         if rng.random() < (0.65 if poor else 0.35):
@@ -152,18 +160,18 @@ def draw_window(rng: np.random.Generator, machine: Machine, difficult: bool) -> 
     if rng.random() < (0.6 if poor else 0.18):
         width = rng.uniform(0.05, 0.13 if poor else 0.07)
         shadows.append((rng.uniform(0.2, 0.8), width, rng.uniform(5, 25), rng.uniform(8, 30 if poor else 16)))
-    middle = 46.0 * np.exp(0.22 * np.clip(rng.standard_normal(), -2, 2)) * (0.72 if poor else 1.0)
-    contrast = machine.contrast * np.exp(0.12 * np.clip(rng.standard_normal(), -2, 2))
-    steps = np.array([-1.30, -0.55, 0.0, 0.62, 1.30, 2.10])
-    greys = np.clip(middle * np.exp(steps * 0.82 * contrast), 0.0, 250.0)
-    greys[0] = min(float(greys[0]), rng.uniform(0.0, 12.0))
+    middle = 27.0 * np.exp(0.25 * np.clip(rng.standard_normal(), -2, 2)) * (0.75 if poor else 1.0)
+    contrast = machine.contrast * np.exp(0.10 * np.clip(rng.standard_normal(), -2, 2))
+    greys = np.minimum(middle * np.exp(np.array([-4.0, -1.10, 0.0, 0.80, 1.42, 2.05]) * contrast), 245.0)
     return Window(
         noise_db=float(rng.uniform(-38, -30) + (6.0 if poor else 0.0)),
         haze_db=float(rng.uniform(-34, -19) + (rng.uniform(3, 9) if poor else 0.0)),
         attenuation_db_per_cm=float(rng.uniform(-0.2, 0.9) + (0.5 if poor else 0.0)),
         shadows=tuple(tuple(float(value) for value in shadow) for shadow in shadows),
         curve=tuple(float(grey) for grey in greys),
-        drift=Drift(tuple(float(v) for v in rng.uniform(0.2, 2.0, 3)), float(rng.uniform(0.15, 0.4)), float(rng.random())),
+        drift=Drift(
+            tuple(float(v) for v in rng.uniform(0.2, 2.0, 3)), float(rng.uniform(0.15, 0.4)), float(rng.random())
+        ),
     )
 
 

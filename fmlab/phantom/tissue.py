@@ -60,14 +60,16 @@ def _facing(distance: np.ndarray, step_mm: float) -> np.ndarray:
 def surroundings(rng: np.random.Generator, sector: Sector, heart: Heart, liver: bool) -> Surroundings:
     """Tissue around the heart for one sequence: chest wall, fat, lung, and in subcostal views the liver."""
     depth, _ = polar_grid(sector)
-    decibel = 6.0 * smooth_noise(rng, 7, 6) + 3.0 * smooth_noise(rng, 20, 12)
-    amplitude = 0.55 * 10.0 ** (decibel / 20.0)
+    decibel = 5.0 * smooth_noise(rng, 7, 6) + 2.5 * smooth_noise(rng, 20, 12)
+    amplitude = 0.40 * 10.0 ** (decibel / 20.0)
     if liver:
         amplitude = 0.50 * 10.0 ** (1.2 * smooth_noise(rng, 9, 7) / 20.0) * _vessels(rng, sector)
     muscle = (10.0 ** (2.2 * smooth_noise(rng, 22, 14) / 20.0)).astype(np.float32)
     ripple = 0.6 + 0.4 * smooth_noise(rng, 60, 3)
-    near = np.clip((0.8 * heart.chest - depth) / 5.0, 0.0, 1.0) * np.abs(ripple) * rng.uniform(0.9, 2.2)
-    near = near + rng.uniform(0.3, 1.2) * np.exp(-depth / rng.uniform(5.0, 12.0)) * (1.0 + 0.3 * smooth_noise(rng, 40, 2))
+    near = np.clip((0.8 * heart.chest - depth) / 5.0, 0.0, 1.0) * np.abs(ripple) * rng.uniform(0.6, 1.3)
+    near = near + rng.uniform(0.2, 0.8) * np.exp(-depth / rng.uniform(4.0, 9.0)) * (
+        1.0 + 0.3 * smooth_noise(rng, 40, 2)
+    )
     return Surroundings(
         amplitude.astype(np.float32), muscle, np.abs(near).astype(np.float32), float(rng.uniform(0.6, 2.0)), liver
     )
@@ -100,11 +102,13 @@ def heart_echo(heart: Heart, where: Distances, around: Surroundings, sector: Sec
 
     wall = _cover(where.heart, 0.7)
     muscle = around.muscle * (0.50 + 0.50 * _facing(where.epicardium, step))
-    fat = 0.95 * around.muscle
+    fat = around.muscle * (0.35 + 0.6 * facing_heart)
     tissue = fat + (muscle - fat) * _cover(where.epicardium, 1.0)
     amplitude = amplitude + (tissue - amplitude) * wall
 
-    chambers = np.minimum(np.minimum(where.left_ventricle, where.left_atrium), np.minimum(where.right_atrium, where.right_ventricle))
+    chambers = np.minimum(
+        np.minimum(where.left_ventricle, where.left_atrium), np.minimum(where.right_atrium, where.right_ventricle)
+    )
     chambers = np.minimum(chambers, where.aorta)
     inside = _cover(chambers, 0.6)
     inside *= 1.0 - _cover(where.papillary, 0.8) * (where.left_ventricle < 0)
@@ -151,7 +155,11 @@ def absent_echo(rng: np.random.Generator, sector: Sector, chest_mm: float) -> Ec
     if kind == "lung":
         pleura = chest_mm + rng.uniform(4.0, 14.0)
         bow = ahead + rng.uniform(-0.003, 0.003) * right**2
-        amplitude = 0.8 * np.exp(-np.maximum(bow - pleura, 0.0) / rng.uniform(18, 60)) * 10 ** (smooth_noise(rng, 8, 7) * 4 / 20)
+        amplitude = (
+            0.8
+            * np.exp(-np.maximum(bow - pleura, 0.0) / rng.uniform(18, 60))
+            * 10 ** (smooth_noise(rng, 8, 7) * 4 / 20)
+        )
         for echo in range(1, 6):
             mirror += rng.uniform(1.5, 4.0) * 0.55**echo * _line(bow - echo * pleura, 1.2)
         streak = np.maximum(smooth_noise(rng, 2, int(rng.integers(14, 40))) - rng.uniform(0.5, 1.5), 0.0)

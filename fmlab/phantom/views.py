@@ -99,11 +99,11 @@ def _parasternal(heart: Heart, target: np.ndarray, window: float, right: np.ndar
 def standard_pose(view: str, heart: Heart) -> Pose:
     """The textbook plane of `view` for this heart; NO-ORGAN gets the apical pose and no heart in it."""
     if view in ("4CH", "NO-ORGAN"):
-        return _apical(heart, 20.0)
+        return _apical(heart, 20.0, tilt=-2.5)
     if view == "A-5CH":
-        return _apical(heart, 20.0, tilt=-9.0)
+        return _apical(heart, 20.0, tilt=5.5)
     if view == "A-RV":
-        return _apical(heart, 8.0, tilt=1.0, steer=15.0, shift=4.0)
+        return _apical(heart, 12.0, tilt=-2.0, steer=-13.0, shift=-6.0)
     if view == "2CH":
         return _apical(heart, 80.0)
     if view == "APLAX":

@@ -28,17 +28,21 @@ class Actor:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """A run before it exists: its kind, the config that decides its result, and the group it is executed with."""
+    """A run before it exists: its kind and config, what of the config decides its result, and the group it belongs to.
+
+    `address` leaves out mere names, so that the same images under another name are not computed again.
+    """
 
     kind: str
     config: dict[str, Any]
+    address: dict[str, Any]
     group: str
     title: str
 
     @property
     def key(self) -> str:
-        """The run's content address: equal configs are one run, in whatever study they stand."""
-        return digest_config(f"run {self.kind}", self.config)
+        """The run's content address: equal addresses are one run, in whatever study they stand."""
+        return digest_config(f"run {self.kind}", self.address)
 
 
 @dataclass(frozen=True)

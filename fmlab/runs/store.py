@@ -207,6 +207,12 @@ class Store:
         )
         return pd.DataFrame(cursor.fetchall(), columns=["time", "actor", "via", "verb", "subject", "details"])
 
+    def mean_seconds(self, adaptation: str) -> float | None:
+        """How long runs of an adaptation took on average on this home, embedding not counted; None before the first."""
+        return self.connection.execute(
+            "SELECT avg(seconds) FROM runs WHERE state = 'done' AND adaptation = ?", (adaptation,)
+        ).fetchone()[0]
+
     # ------------------------------------------------------------------------------------------------ asked by a person
 
     def cancel(self, keys: Sequence[str], by: Actor) -> int:

@@ -1,0 +1,5 @@
+"""`python -m fmlab`: the command line."""
+
+from fmlab.cli import main
+
+main()

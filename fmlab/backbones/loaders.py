@@ -1,0 +1,117 @@
+"""Loading a backbone: a card in, an encoder that gives features out. Imports torch, so only the worker imports this.
+
+In: a card and a home. Out: a `Backbone`; its `features` are (B, D) float32, its `dense` maps (B, C, h, w) float32.
+
+Weights are loaded strictly: every tensor of the encoder, nothing unexpected beyond the card's own `unused`.
+A second load in the same process returns the first one's result. What is shared is never trained: finetuning starts
+from `build_encoder`, which always makes a new one.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from fmlab.backbones.cards import BackboneCard
+from fmlab.backbones.catalogue import require_weights, weights_digest
+from fmlab.backbones.encoders import Encoder, PixelsEncoder, TimmEncoder, random_encoder
+from fmlab.backbones.layouts import timm_name
+from fmlab.backbones.weights import matched, read_tensors
+from fmlab.errors import BadInput
+from fmlab.settings import Home
+
+Precision = Literal["fp32", "bf16"]
+
+KEPT = 3  # loaded backbones; the largest of the field take 1.5 GB each
+
+_loaded: OrderedDict[tuple[object, ...], "Backbone"] = OrderedDict()
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """An encoder with its card, on a device, ready to be used and not to be trained."""
+
+    card: BackboneCard
+    encoder: Encoder
+    device: torch.device
+    precision: Precision
+    channels_last: bool
+
+    def features(self, images: Tensor, feature: str | None = None) -> Tensor:
+        """(B, D) float32 on the device, from (B, 3, S, S) float32 normalised; the card's first feature by default."""
+        kind = feature or self.card.feature
+        if kind not in self.card.features:
+            raise BadInput(
+                f"{self.card.key} gives no feature {kind!r}; choose {' or '.join(self.card.features)}."
+            )
+        with torch.inference_mode(), self.arithmetic():
+            return self.encoder(self.placed(images), kind).float().contiguous()
+
+    def dense(self, images: Tensor, taps: Sequence[int] | None = None) -> list[Tensor]:
+        """(B, C, h, w) float32 for each tap (blocks counted from 0), the card's own taps by default."""
+        if not self.card.taps:
+            raise BadInput(f"{self.card.key} has no spatial maps; choose a backbone that has taps.")
+        with torch.inference_mode(), self.arithmetic():
+            return [each.float() for each in self.encoder.maps(self.placed(images), taps or self.card.taps)]
+
+    def placed(self, images: Tensor) -> Tensor:
+        """The images on the device, in the memory format that the encoder likes."""
+        form = torch.channels_last if self.channels_last else torch.contiguous_format
+        return images.to(self.device, non_blocking=True, memory_format=form)
+
+    def arithmetic(self) -> AbstractContextManager[object]:
+        """bf16 where chosen; else full fp32, without the shortened mantissa that GPUs use for convolutions."""
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        if self.device.type == "cuda":
+            return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        return nullcontext()
+
+
+def load_backbone(
+    card: BackboneCard,
+    home: Home,
+    device: str = "cpu",
+    precision: Precision = "fp32",
+    channels_last: bool | None = None,
+    size: int | None = None,
+) -> Backbone:
+    """The backbone of a card on a device. `size` is the side of its input in pixels where that is not the card's own.
+
+    `channels_last` by default for convolutional networks. Raises `BadWeights` when the weights are missing, damaged or
+    another architecture's.
+    """
+    size = size or card.spec.size
+    key = (card, weights_digest(card, home), device, precision, channels_last, size)
+    if key in _loaded:
+        _loaded.move_to_end(key)
+        return _loaded[key]
+    encoder = build_encoder(card, home, size).eval().requires_grad_(False)
+    last = encoder.convolutional if channels_last is None else channels_last
+    encoder = encoder.to(device, memory_format=torch.channels_last if last else torch.contiguous_format)
+    _loaded[key] = Backbone(card, encoder, torch.device(device), precision, last)
+    while len(_loaded) > KEPT:
+        _loaded.popitem(last=False)
+    return _loaded[key]
+
+
+def build_encoder(card: BackboneCard, home: Home, size: int | None = None) -> Encoder:
+    """A new encoder with the card's weights, on the CPU in fp32, for inputs of `size` pixels; to be kept or trained."""
+    if card.layout == "pixels":
+        return PixelsEncoder()
+    if card.layout == "random":
+        encoder = random_encoder(card)
+    else:
+        encoder = TimmEncoder(str(card.architecture))
+        tensors = {timm_name(card, name): value for name, value in read_tensors(require_weights(card, home)).items()}
+        wanted = encoder.network.state_dict()
+        own = matched(tensors, wanted, card.unused, f"{card.key}, the architecture {card.architecture}")
+        # The counts that evaluation never reads are all that a file may lack.
+        encoder.network.load_state_dict(wanted | own, strict=True)
+    if size not in (None, card.spec.size) and hasattr(encoder.network, "set_input_size"):
+        encoder.network.set_input_size(img_size=size)  # resamples the table of positions, once
+    return encoder

@@ -1,0 +1,94 @@
+"""Weights files: tensors in, or one sentence why not. No code that a file carries is ever run.
+
+In: a `.safetensors` file, or what `torch.save` wrote (`.pth`, `.pt`, `.bin`); the format is told by the content, not by
+the name. Out: tensors by name; and, against a model's own tensors, exactly those that it needs.
+"""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from fmlab.errors import BadWeights
+
+# Training scripts wrap the tensors in one of these.
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+
+# A count that PyTorch keeps beside the statistics of a batch normalisation and never uses when evaluating.
+IGNORED = ".num_batches_tracked"
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors in a weights file by name, on the CPU; anything else than a plain file of tensors raises `BadWeights`."""
+    if not path.is_file():
+        raise BadWeights(f"There is no weights file {path}.")
+    with path.open("rb") as file:
+        head = file.read(9)
+    try:
+        content = load_file(path) if head[8:9] == b"{" else torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # whatever a damaged or hostile file makes the two readers raise
+        raise BadWeights(f"{path.name} cannot be used as weights: {reason(path, head, error)}.") from error
+    return unwrapped(content, path.name)
+
+
+def reason(path: Path, head: bytes, error: Exception) -> str:
+    """Why a file could not be read, in a clause."""
+    if "Unsupported" in str(error) or "WeightsUnpickler" in str(error) or "Weights only load failed" in str(error):
+        if zipfile.is_zipfile(path):
+            return "it holds Python objects or code beside its tensors; save its state dict alone, best as safetensors"
+        return "it is not a plain file of tensors, or it is cut off; save its state dict alone, best as safetensors"
+    if head[:2] == b"PK" or head[8:9] == b"{":
+        return "it is cut off or damaged; copy it again from its source"
+    return "it is neither a safetensors file nor one that torch.save wrote"
+
+
+def unwrapped(content: object, name: str) -> dict[str, Tensor]:
+    """The dictionary of tensors in what a file held, out of a training script's wrapper where it has one."""
+    for wrapper in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not content:
+        raise BadWeights(f"{name} holds no tensors by name but a {type(content).__name__}; save a state dict.")
+    others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    if others:
+        raise BadWeights(f"{name} holds entries that are not tensors: {some(others)}; save a state dict alone.")
+    return {str(key).removeprefix("module."): value for key, value in content.items()}
+
+
+def matched(
+    tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], unused: tuple[str, ...], what: str
+) -> dict[str, Tensor]:
+    """The tensors that a model wants, all of them and of its shapes; others only if their names begin as in `unused`.
+
+    `wanted` is the model's own state dict. One sentence lists some of what is missing, unexpected or misshaped.
+    """
+    given = {name: value for name, value in tensors.items() if not name.startswith(unused)} if unused else dict(tensors)
+    needed = {name for name in wanted if not name.endswith(IGNORED)}
+    problems = {
+        "missing": sorted(needed - set(given)),
+        "unexpected": sorted(name for name in set(given) - set(wanted) if not name.endswith(IGNORED)),
+        "of another shape": [
+            f"{name} {tuple(given[name].shape)} instead of {tuple(wanted[name].shape)}"
+            for name in sorted(needed & set(given))
+            if given[name].shape != wanted[name].shape
+        ],
+        "not finite": sorted(
+            name
+            for name in needed & set(given)
+            if given[name].is_floating_point() and not bool(torch.isfinite(given[name]).all())
+        ),
+    }
+    found = [f"{len(names)} {kind} ({some(names)})" for kind, names in problems.items() if names]
+    if found:
+        raise BadWeights(f"These weights are not those of {what}: tensors are {'; '.join(found)}.")
+    return {name: given[name] for name in wanted if name in given}
+
+
+def some(names: list[str], most: int = 3) -> str:
+    """The first few of some names, and that there are more."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

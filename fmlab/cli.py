@@ -1,0 +1,91 @@
+"""The command line: `fmlab`, or `python -m fmlab`. It does everything that the app does, with the same functions.
+
+In: arguments. Out: results on standard output, progress and logs on standard error; status 0 done, 2 wrong use or bad
+input (one sentence), 1 anything else, 130 interrupted.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from fmlab.commands import backbones, data, review, runs, study
+from fmlab.commands.output import HomeOption, actor, home_of, progress_line, say
+from fmlab.data.manifest import dataset_names
+from fmlab.errors import FMLabError
+from fmlab.runs.store import open_store
+from fmlab.studies.demo import DATASET, STUDY, launch_demo_study
+
+INTERRUPTED = 130
+PORT = 8501
+
+app = typer.Typer(
+    help="Find out on your own medical images which vision foundation model to use.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(data.app, name="data")
+app.add_typer(backbones.app, name="backbones")
+app.add_typer(study.app, name="study")
+app.add_typer(runs.app, name="runs")
+app.add_typer(review.app, name="review")
+app.command("results")(study.results_command)
+
+PortOption = Annotated[int, typer.Option(help="The port on 127.0.0.1.")]
+
+
+@app.command("demo")
+def demo(
+    with_app: Annotated[bool, typer.Option("--app/--no-app", help="--no-app: compute everything and stop.")] = True,
+    port: PortOption = PORT,
+    home: HomeOption = None,
+) -> None:
+    """Draw the phantom dataset, launch the demo study and open the app. No network, no GPU, no images needed."""
+    from fmlab.phantom.build import (
+        build_phantom,
+    )  # SciPy's image functions: nothing else on the command line needs them
+    from fmlab.phantom.cases import PhantomConfig
+
+    place = home_of(home)
+    if DATASET not in dataset_names(place):
+        say("Drawing the phantom dataset (about half a minute)…")
+        advance = progress_line("drawing")
+        build_phantom(place, DATASET, PhantomConfig(), on_progress=lambda n, of: advance(n, of, "sequences"))
+    store = open_store(place)
+    launch_demo_study(place, store, actor())
+    if with_app:
+        _serve(place, port)
+    else:
+        study.wait_for(place, store, STUDY)
+        study.show_results(place, store, STUDY)
+
+
+@app.command("app")
+def open_app(port: PortOption = PORT, home: HomeOption = None) -> None:
+    """Open the app in a browser, on 127.0.0.1 alone."""
+    _serve(home_of(home), port)
+
+
+def _serve(home: object, port: int) -> None:
+    from fmlab.ui.server import serve  # streamlit: only the app needs it
+
+    serve(home, port)
+
+
+def main() -> None:
+    """Run the command line; a mistake of the person's is one sentence, never a traceback."""
+    try:
+        app(standalone_mode=False)
+    except FMLabError as error:
+        say(str(error))
+        sys.exit(error.exit_status)
+    except typer.Exit as ending:
+        sys.exit(ending.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        say("Interrupted.")
+        sys.exit(INTERRUPTED)
+    except TyperException as error:  # wrong use: an unknown option, a value of the wrong type
+        say(f"{error.format_message()} See `fmlab --help`.")
+        sys.exit(2)

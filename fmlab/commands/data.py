@@ -1,0 +1,181 @@
+"""`fmlab data`: import images, attach test sets, look at datasets, make a phantom.
+
+In: a source on disk and what it cannot say itself. Out: a dataset; its counts as text or JSON.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fmlab.commands.output import HomeOption, JsonOption, home_of, progress_line, say, show, show_json, show_table
+from fmlab.data.manifest import Card, Dataset, dataset_names, open_dataset
+from fmlab.phantom.cases import PhantomConfig
+from fmlab.readers.intake import ReaderOptions, attach, import_dataset, remove_dataset
+
+app = typer.Typer(help="Import and inspect datasets.", no_args_is_help=True)
+
+Column = Annotated[str | None, typer.Option(help="Table reader: the name of this column.")]
+Reader = Annotated[str, typer.Option(help="auto, folder, table, dicom, video or npz.")]
+Labels = Annotated[
+    Path | None, typer.Option(help="CSV of two columns: path and label (import), theirs and ours (attach).")
+]
+Stride = Annotated[int | None, typer.Option(help="Video: keep every n-th frame.")]
+Frames = Annotated[int | None, typer.Option(help="Video: keep this many frames, evenly spaced.")]
+Pattern = Annotated[str | None, typer.Option(help="A regular expression whose group is the patient in a path.")]
+
+
+@app.command("import")
+def import_source(
+    source: Annotated[Path, typer.Argument(help="A folder, table, archive or file.")],
+    name: Annotated[str, typer.Option(help="The dataset's name.")],
+    reader: Reader = "auto",
+    labels: Labels = None,
+    path_column: Column = None,
+    label_column: Column = None,
+    patient_column: Column = None,
+    sequence_column: Column = None,
+    frame_column: Column = None,
+    site_column: Column = None,
+    split_column: Column = None,
+    mask_column: Column = None,
+    patient_pattern: Pattern = None,
+    stride: Stride = None,
+    frames: Frames = None,
+    folds: Annotated[int | None, typer.Option(help="Deal patients into this many folds.")] = None,
+    split_seed: Annotated[int, typer.Option(help="Seed of a split drawn by patient.")] = 0,
+    as_json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Import images as a new dataset. Nothing is kept of an import that fails."""
+    columns = {
+        "path_column": path_column, "label_column": label_column, "patient_column": patient_column,
+        "sequence_column": sequence_column, "frame_column": frame_column, "site_column": site_column,
+        "split_column": split_column, "mask_column": mask_column,
+    }  # fmt: skip
+    options = _options(
+        columns | {"patient_pattern": patient_pattern, "stride": stride, "frames": frames, "labels": labels}
+    )
+    dataset = import_dataset(
+        home_of(home), source, name, reader=reader, options=options, folds=folds, split_seed=split_seed,
+        on_progress=progress_line(f"importing {name}"),
+    )  # fmt: skip
+    _show_card(dataset.card, as_json)
+
+
+def _options(given: dict[str, Any]) -> ReaderOptions:
+    return ReaderOptions(**{key: value for key, value in given.items() if value is not None})
+
+
+@app.command("attach")
+def attach_source(
+    name: Annotated[str, typer.Argument(help="The dataset that gets another test set.")],
+    source: Annotated[Path, typer.Argument(help="Where its images are.")],
+    as_set: Annotated[str, typer.Option("--as", help="The test set's name.")] = "T2",
+    labels: Labels = None,
+    reader: Reader = "auto",
+    patient_pattern: Pattern = None,
+    stride: Stride = None,
+    frames: Frames = None,
+    as_json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Attach another source as a further test set: classes mapped, patients checked."""
+    options = _options({"patient_pattern": patient_pattern, "stride": stride, "frames": frames})
+    dataset = attach(
+        home_of(home), name, source, as_set=as_set, labels=labels, reader=reader, options=options,
+        on_progress=progress_line(f"attaching {as_set}"),
+    )  # fmt: skip
+    _show_card(dataset.card, as_json)
+
+
+@app.command("phantom")
+def make_phantom(
+    name: Annotated[str, typer.Option(help="The dataset's name.")] = "phantom",
+    sequences_per_class: Annotated[int, typer.Option(help="The least of each class to train on.")] = (
+        PhantomConfig.sequences_per_class
+    ),
+    frames_per_sequence: Annotated[
+        int, typer.Option(help="Frames of one heart beat.")
+    ] = PhantomConfig.frames_per_sequence,
+    seed: Annotated[int, typer.Option(help="Another seed, other patients.")] = 0,
+    as_json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Draw the synthetic echocardiography dataset."""
+    from fmlab.phantom.build import (
+        build_phantom,
+    )  # SciPy's image functions: nothing else on the command line needs them
+
+    config = PhantomConfig(sequences_per_class=sequences_per_class, frames_per_sequence=frames_per_sequence, seed=seed)
+    advance = progress_line(f"drawing {name}")
+    dataset = build_phantom(home_of(home), name, config, on_progress=lambda n, of: advance(n, of, "sequences"))
+    _show_card(dataset.card, as_json)
+
+
+@app.command("list")
+def list_datasets(as_json: JsonOption = False, home: HomeOption = None) -> None:
+    """List the datasets."""
+    place = home_of(home)
+    cards = [open_dataset(place, name).card for name in dataset_names(place)]
+    rows = [{"name": c.name, "images": c.images, "classes": len(c.classes), "patients": c.patients,
+             "sequences": c.sequences, "licence": c.licence} for c in cards]  # fmt: skip
+    if as_json:
+        show_json(rows)
+    else:
+        show_table(rows, list(rows[0]) if rows else [], "No dataset yet: `fmlab data import SOURCE --name NAME`.")
+
+
+@app.command("show")
+def show_dataset(name: str, as_json: JsonOption = False, home: HomeOption = None) -> None:
+    """Show a dataset's card."""
+    _show_card(open_dataset(home_of(home), name).card, as_json)
+
+
+def _show_card(card: Card, as_json: bool) -> None:
+    facts = card.model_dump(mode="json")
+    facts["classes"], facts["class_order"] = facts.pop("class_counts"), facts.pop("classes")
+    if as_json:
+        show_json(facts)
+        return
+    for key in ("name", "title", "source", "licence", "images", "unreadable", "unlabelled", "patients", "sequences",
+                "classes", "splits", "split_origin", "sites"):  # fmt: skip
+        show(f"{key}: {facts[key]}")
+    for note in facts["notes"]:
+        say(note)
+
+
+@app.command("check")
+def check_dataset(name: str, as_json: JsonOption = False, home: HomeOption = None) -> None:
+    """Say what is wrong with a dataset: leaks, unreadable images, classes absent from a test set. Status 1 if it leaks."""
+    dataset = open_dataset(home_of(home), name)
+    problems = _problems(dataset)
+    if as_json:
+        show_json({"dataset": name, "problems": problems, "leaking": list(dataset.card.leaking)})
+    else:
+        show("\n".join(problems) or f"Nothing is wrong with {name!r} that could be seen.")
+    if dataset.card.leaking:
+        raise typer.Exit(1)
+
+
+def _problems(dataset: Dataset) -> list[str]:
+    card = dataset.card
+    problems = [f"{leak} stands on both sides of the split" for leak in card.leaking]
+    rows = dataset.manifest(["path", "frame", "problem", "content_hash", "split"])
+    unreadable = rows[rows["problem"].notna()]
+    problems += [f"{path} frame {frame}: {why}" for path, frame, why in unreadable[["path", "frame", "problem"]].values]
+    for name in dataset.test_sets:
+        absent = [label for label, images in card.split_classes.get(name, {}).items() if images == 0]
+        problems += [f"{name} has no image of {', '.join(absent)}"] if absent else []
+    sides = rows.dropna(subset=["split"]).drop_duplicates(["content_hash", "split"])
+    twice = int(sides["content_hash"].duplicated().sum())
+    problems += [f"{twice} images stand pixel for pixel in more than one split"] if twice else []
+    problems += [f"{card.unlabelled} images have no label"] if card.unlabelled else []
+    return problems
+
+
+@app.command("remove")
+def remove(name: str, home: HomeOption = None) -> None:
+    """Remove a dataset from this disk. Its embeddings and predictions stay."""
+    remove_dataset(home_of(home), name)
+    say(f"Dataset {name!r} was removed.")

@@ -1,0 +1,100 @@
+"""What to look at first: the misclassified images or sequences of a run, the most confidently wrong ones in front.
+
+In: a run's item table (image_id, test_set, sequence_id, label, predicted, score, margin, correct, score_<class> …).
+Out: the rows that are wrong, worst first, with a rank; for sequences one row each, with the image that misled most.
+
+Scores are whatever the adaptation gives (decision values, log-probabilities, votes): they order, and have no unit.
+"""
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from fmlab.errors import BadInput
+
+Level = Literal["image", "sequence"]
+SCORE_PREFIX = "score_"
+
+
+def misclassified(items: pd.DataFrame, level: Level = "image") -> pd.DataFrame:
+    """The wrong answers of one run, worst first: the largest margin by which the answer beat the truth.
+
+    Equal margins stand in the order of their image ids. `rank` counts from 1. At level `sequence` there is one row per
+    misclassified sequence with the columns of `sequence_answers`.
+    """
+    if level not in ("image", "sequence"):
+        raise BadInput(f"A queue is of 'image' or 'sequence', got {level!r}.")
+    rows = items if level == "image" else sequence_answers(items)
+    wrong = rows[~rows["correct"].astype(bool)]
+    wrong = wrong.sort_values(["margin", "image_id"], ascending=[False, True], kind="stable").reset_index(drop=True)
+    return wrong.assign(rank=np.arange(1, len(wrong) + 1))
+
+
+def sequence_answers(items: pd.DataFrame) -> pd.DataFrame:
+    """One answer per sequence of each test set: its images vote, and summed scores decide a tie.
+
+    The columns are those of the items. `label` is the sequence's most frequent label, `score` and `margin` are means
+    over its images, `image_id`, `frame` and the like are those of the image whose own answer was furthest from the
+    truth. Added: `votes`, the number of images that voted for the answer, and `images`, how many voted.
+    """
+    columns = [name for name in items.columns if name.startswith(SCORE_PREFIX)]
+    if not columns or items.empty:
+        return items.assign(votes=0, images=0).iloc[:0]
+    classes = np.array([name.removeprefix(SCORE_PREFIX) for name in columns])
+    codes = {name: code for code, name in enumerate(classes)}
+    scores = items[columns].to_numpy(np.float64)  # (M, K)
+    truth_code = items["label"].map(codes).to_numpy(np.int64)
+    predicted = items["predicted"].map(codes).to_numpy(np.int64)
+    sequence = items.groupby(["test_set", "sequence_id"], sort=False).ngroup().to_numpy()
+    count = int(sequence.max()) + 1
+
+    votes, labels, sums = (np.zeros((count, len(classes))) for _ in range(3))
+    np.add.at(votes, (sequence, predicted), 1)
+    np.add.at(labels, (sequence, truth_code), 1)
+    np.add.at(sums, sequence, scores)
+    leading = votes == votes.max(axis=1, keepdims=True)
+    answer = np.where(leading, sums, -np.inf).argmax(axis=1)
+    truth = labels.argmax(axis=1)
+    images = votes.sum(axis=1)
+
+    # The image to show: the one whose scores lie furthest on the side of the answer.
+    each = np.arange(len(items))
+    lead = scores[each, answer[sequence]] - scores[each, truth[sequence]]
+    first = pd.DataFrame({"sequence": sequence, "lead": -lead, "image_id": items["image_id"].to_numpy(), "at": each})
+    shown = first.sort_values(["sequence", "lead", "image_id"]).drop_duplicates("sequence")["at"].to_numpy()
+
+    place = np.arange(count)
+    means = sums / images[:, None]
+    rows = items.iloc[shown].reset_index(drop=True)
+    return rows.assign(
+        label=classes[truth],
+        predicted=classes[answer],
+        score=means[place, answer],
+        margin=means[place, answer] - means[place, truth],
+        correct=answer == truth,
+        votes=votes[place, answer].astype(int),
+        images=images.astype(int),
+    )
+
+
+def filtered(
+    queue: pd.DataFrame, truth: str | None = None, predicted: str | None = None, site: str | None = None
+) -> pd.DataFrame:
+    """The rows of a queue with a true class, a predicted class, a site; None leaves that open. Ranks stay."""
+    for column, wanted in (("label", truth), ("predicted", predicted), ("site", site)):
+        if wanted is not None:
+            queue = queue[queue[column] == wanted]
+    return queue.reset_index(drop=True)
+
+
+def page_of(queue: pd.DataFrame, page: int, per_page: int) -> pd.DataFrame:
+    """Rows of one page, pages counting from 1; a page that does not exist is the nearest that does."""
+    last = pages(queue, per_page)
+    start = (min(max(page, 1), last) - 1) * per_page
+    return queue.iloc[start : start + per_page]
+
+
+def pages(queue: pd.DataFrame, per_page: int) -> int:
+    """How many pages a queue fills, at least one."""
+    return max(1, -(-len(queue) // per_page))

@@ -1,0 +1,168 @@
+"""The price before the button: what a study would compute, how long it takes, what it needs.
+
+In: a config. Out: a `Plan`: cells cached and to compute, images to embed per backbone, seconds, bytes on disk and in
+memory, and sentences: what was dropped, what to beware of, why it cannot be launched.
+
+Speeds are those measured on this machine; before the first measurement they are guessed from the number of parameters,
+and the plan says so.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from fmlab.backbones.cards import BackboneCard
+from fmlab.data.manifest import TRAIN, VALIDATION, open_dataset
+from fmlab.data.subsets import Subset, draw_all
+from fmlab.embeddings.cache import EmbeddingCache, as_items
+from fmlab.embeddings.keys import EmbeddingsRequest
+from fmlab.errors import FMLabError
+from fmlab.runs.launcher import devices
+from fmlab.runs.store import Store
+from fmlab.settings import Home
+from fmlab.studies.configs import StudyConfig
+from fmlab.studies.grid import Grid, lay_out
+from fmlab.studies.launch import refuse_leaks
+
+BYTES_PER_NUMBER = 4
+MODEL_OVERHEAD_BYTES = 1 << 30  # the worker itself: Python, torch, buffers of one batch
+
+# Before anything was measured: a model of n parameters embeds about this much / n images a second.
+GUESSED_SPEED = {"cpu": 4e8, "cuda": 2e11}
+GUESSED_FIT_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class BackbonePlan:
+    """What a study asks of one backbone."""
+
+    key: str
+    cells: int
+    cells_cached: int
+    images: int  # that its cells need embedded, test images included
+    images_cached: int
+    images_per_second: float
+    measured: bool  # false: the speed is a guess
+    seconds: float  # embedding and solving what is missing
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The price of a study."""
+
+    cells: int
+    cached: int
+    dropped: tuple[str, ...]
+    warnings: tuple[str, ...]
+    refusals: tuple[str, ...]  # not empty: the study cannot be launched
+    backbones: tuple[BackbonePlan, ...]
+    disk_bytes: int
+    memory_bytes: int
+
+    @property
+    def to_compute(self) -> int:
+        """Cells that are not done yet."""
+        return self.cells - self.cached
+
+    @property
+    def seconds(self) -> float:
+        """Everything that is missing, one backbone after the other."""
+        return sum(backbone.seconds for backbone in self.backbones)
+
+
+def plan(home: Home, store: Store, config: StudyConfig) -> Plan:
+    """The price of a study; what would refuse its launch is in `refusals`, not raised."""
+    try:
+        grid = lay_out(home, open_dataset(home, config.dataset), config)
+    except FMLabError as error:
+        return Plan(0, 0, (), (), (str(error),), (), 0, 0)
+    refusals = []
+    try:
+        refuse_leaks(grid)
+    except FMLabError as error:
+        refusals.append(str(error))
+    finished = store.finished_keys([request.key for request in grid.requests])
+    images, tests = _tables(grid)
+    if tests.empty:
+        refusals.append(f"Dataset {config.dataset!r} has no labelled test images. Attach a test set, or draw a split.")
+    backbones = tuple(_backbone_plan(home, store, grid, card, finished, images, tests) for card in grid.cards)
+    missing = [each.images - each.images_cached for each in backbones]
+    widths = [card.width for card in grid.cards]
+    return Plan(
+        cells=len(grid.requests),
+        cached=sum(each.cells_cached for each in backbones),
+        dropped=grid.dropped,
+        warnings=tuple(_warnings(grid)),
+        refusals=tuple(refusals),
+        backbones=backbones,
+        disk_bytes=sum(n * width * BYTES_PER_NUMBER for n, width in zip(missing, widths, strict=True)),
+        memory_bytes=MODEL_OVERHEAD_BYTES
+        + max(
+            each.images * card.width * BYTES_PER_NUMBER * 2 + card.parameters * BYTES_PER_NUMBER
+            for each, card in zip(backbones, grid.cards, strict=True)
+        ),
+    )
+
+
+def _tables(grid: Grid) -> tuple[pd.DataFrame, pd.DataFrame]:
+    rows = grid.dataset.manifest(["label", "split", "scored", "content_hash"])
+    rows = rows[rows["label"].notna() & rows["split"].notna()]
+    testing = ~rows["split"].isin((TRAIN, VALIDATION)) & rows["scored"]
+    return rows[rows["split"] == TRAIN], rows[testing]
+
+
+def _backbone_plan(
+    home: Home,
+    store: Store,
+    grid: Grid,
+    card: BackboneCard,
+    finished: set[str],
+    images: pd.DataFrame,
+    tests: pd.DataFrame,
+) -> BackbonePlan:
+    cells = [request for request in grid.requests if request.config["backbone"] == card.key]
+    missing = [request for request in cells if request.key not in finished]
+    subsets = {Subset(**request.config["subset"]) for request in missing}
+    drawn = draw_all(grid.items, sorted(subsets, key=lambda subset: (subset.seed, subset.size)))
+    used = np.unique(np.concatenate(drawn)) if drawn else np.zeros(0, np.int64)
+    needed = pd.concat([images["content_hash"].iloc[used], tests["content_hash"]]).unique() if missing else []
+    shared = cells[0].config
+    request = EmbeddingsRequest.of(
+        grid.dataset.card, card, shared["weights"], shared["style"], shared["mask_sector"], shared["precision"]
+    )
+    cached = int(EmbeddingCache.open(home, request).have(as_items(needed)).sum()) if len(needed) else 0
+    device = devices()[0]
+    measured = store.measurement(device, card.key, "images_per_second")
+    speed = measured or GUESSED_SPEED[device.split(":")[0]] / max(card.parameters, 100_000)
+    fits = Counter(request.config["adaptation"]["kind"] for request in missing)
+    solving = sum(count * (store.mean_seconds(kind) or GUESSED_FIT_SECONDS) for kind, count in fits.items())
+    return BackbonePlan(
+        key=card.key,
+        cells=len(cells),
+        cells_cached=len(cells) - len(missing),
+        images=len(needed),
+        images_cached=cached,
+        images_per_second=speed,
+        measured=measured is not None,
+        seconds=(len(needed) - cached) / speed + solving,
+    )
+
+
+def _warnings(grid: Grid) -> list[str]:
+    card = grid.dataset.card
+    sentences = []
+    for name in grid.dataset.test_sets:
+        absent = [label for label, images in card.split_classes[name].items() if images == 0]
+        if absent:
+            sentences.append(f"{name} has no images of {', '.join(absent)}; averages over classes leave them out.")
+    if card.patients is None:
+        sentences.append("Patients are unknown: intervals are resampled over sequences, and a leak cannot be seen.")
+    if card.synthetic:
+        sentences.append("The images are simulated: the numbers say nothing about real patients.")
+    if grid.config.seeds < 3:
+        sentences.append(
+            f"With {grid.config.seeds} seed(s) the spread between subsets cannot be shown well; 20 are usual."
+        )
+    return sentences

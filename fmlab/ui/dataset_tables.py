@@ -1,0 +1,96 @@
+"""Tables and pictures of a dataset, at a cost that does not grow with its number of images.
+
+In: a dataset. Out: small tables from its card; sample images; the rows that cannot be read.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fmlab.data.manifest import TRAIN, VALIDATION, Card, Dataset, to_pandas
+from fmlab.data.preprocessing import mask_outside
+from fmlab.errors import BadInput
+from fmlab.ui.pictures import Tile, data_url
+
+UNREADABLE_SHOWN = 1000
+
+
+def split_order(card: Card) -> list[str]:
+    """Train, val, then the test sets in alphabetical order, as far as they exist."""
+    first = [name for name in (TRAIN, VALIDATION) if name in card.splits]
+    return first + sorted(name for name in card.splits if name not in first)
+
+
+def class_table(card: Card) -> pd.DataFrame:
+    """One row per class: its images in each split, in all, and its share of the labelled ones in percent."""
+    table = pd.DataFrame({"Class": list(card.classes)})
+    for split in split_order(card):
+        table[split] = [card.split_classes.get(split, {}).get(name, 0) for name in card.classes]
+    total = [card.class_counts.get(name, 0) for name in card.classes]
+    table["All"] = total
+    table["Share"] = [100 * number / max(1, sum(total)) for number in total]
+    return table
+
+
+def absent_classes(card: Card) -> dict[str, list[str]]:
+    """Test set → classes of which it holds no image; complete test sets are left out."""
+    tests = [split for split in split_order(card) if split not in (TRAIN, VALIDATION)]
+    absent = {split: [c for c in card.classes if not card.split_classes.get(split, {}).get(c, 0)] for split in tests}
+    return {split: classes for split, classes in absent.items() if classes}
+
+
+def unreadable_rows(dataset: Dataset) -> pd.DataFrame:
+    """File, frame and reason of the images that cannot be used, at most `UNREADABLE_SHOWN` of them."""
+    table = pq.read_table(
+        dataset.folder / "manifest.parquet",
+        columns=["path", "frame", "problem"],
+        filters=pc.field("problem").is_valid(),
+    )
+    return to_pandas(table.slice(0, UNREADABLE_SHOWN))
+
+
+def sample_tiles(dataset: Dataset, split: str | None, per_class: int, outline: bool, masked: bool) -> list[Tile]:
+    """Up to `per_class` images of each class, from different sequences, with the sector outlined or all else blacked out."""
+    rows = dataset.first_rows(split, per_class)
+    order = {name: place for place, name in enumerate(dataset.card.classes)}
+    rows = rows.sort_values("label", key=lambda labels: labels.map(order), kind="stable", na_position="last")
+    facts = image_facts(dataset, rows["image_id"].tolist())
+    tiles = []
+    for image_id in rows["image_id"]:
+        pixels, fact = facts[image_id]
+        sector = fact["sector"]
+        shown = mask_outside(pixels, np.asarray(sector)) if masked and sector is not None else pixels
+        tiles.append(
+            Tile(
+                key=image_id,
+                url=data_url(shown, sector if outline else None),
+                caption=fact["label"] or "unlabelled",
+                detail=" · ".join(str(part) for part in (fact["split"], fact["site"]) if part),
+            )
+        )
+    return tiles
+
+
+def image_facts(dataset: Dataset, image_ids: Sequence[str]) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
+    """Pixels, uint8 (H, W) or (H, W, 3), and the manifest row of a few images, without reading the whole index."""
+    wanted = pc.field("image_id").isin(list(image_ids))
+    columns = ["image_id", "label", "split", "site", "sector", "path", "frame"]
+    try:
+        manifest = pq.read_table(dataset.folder / "manifest.parquet", columns=columns, filters=wanted).to_pylist()
+        index = pq.read_table(dataset.folder / "store" / "index.parquet", filters=wanted).to_pylist()
+        rows = {row["image_id"]: row for row in manifest}
+        return {place["image_id"]: (_pixels(dataset, place), rows[place["image_id"]]) for place in index}
+    except (OSError, ValueError, KeyError) as error:  # a missing file, one cut short, an image without its row
+        raise BadInput(
+            f"The stored images of dataset {dataset.name!r} are missing or damaged ({error}). Import it again."
+        ) from error
+
+
+def _pixels(dataset: Dataset, place: dict[str, Any]) -> np.ndarray:
+    shape = (place["height"], place["width"]) + ((3,) if place["channels"] == 3 else ())
+    shard = dataset.folder / "store" / f"shard-{place['shard']:05d}.bin"
+    return np.fromfile(shard, np.uint8, count=int(np.prod(shape)), offset=place["offset"]).reshape(shape)

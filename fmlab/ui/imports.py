@@ -1,0 +1,179 @@
+"""Bringing images in: from a path on this machine, or dropped into the browser; always a run, never on the page.
+
+In: what a person typed or dropped. Out: a queued run of kind `import`; later, what became of it.
+
+Dropped files are kept below the home's `uploads` until their import has succeeded.
+"""
+
+import secrets
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO
+
+import streamlit as st
+
+from fmlab.data.manifest import check_name, dataset_names
+from fmlab.errors import BadInput, NameTaken
+from fmlab.files import storage_errors
+from fmlab.readers.sources import (
+    CLIP_SUFFIXES,
+    DICOM_SUFFIXES,
+    STILL_SUFFIXES,
+    TABLE_SUFFIXES,
+    ReaderOptions,
+    reader_options,
+)
+from fmlab.runs.records import UNFINISHED
+from fmlab.runs.requests import request_run
+from fmlab.settings import Home
+from fmlab.ui import session
+from fmlab.ui.format import count, escaped
+
+UPLOAD_SECONDS = 86400  # an upload that nothing imports any more is removed after a day
+DROPPED = sorted(
+    suffix.removeprefix(".")
+    for suffix in {".zip", ".npz"} | STILL_SUFFIXES | CLIP_SUFFIXES | DICOM_SUFFIXES | TABLE_SUFFIXES
+)
+
+# Reader → what it reads, in a person's words, and the options that mean something to it.
+READERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "auto": ("Recognise it", ()),
+    "folder": ("Folder, one per class", ("patient_pattern",)),
+    "table": (
+        "Table (CSV, TSV, Parquet)",
+        (
+            "path_column",
+            "label_column",
+            "patient_column",
+            "sequence_column",
+            "frame_column",
+            "site_column",
+            "split_column",
+        ),
+    ),
+    "dicom": ("DICOM files", ("frames", "stride")),
+    "video": ("Clips", ("patient_pattern", "frames", "stride")),
+    "npz": ("MedMNIST .npz", ()),
+}
+HINTS = {
+    "patient_pattern": r"Regular expression with one group, as ^(\d+)_ for 123_4.png",
+    "frames": "At most so many frames of each clip, evenly spaced",
+    "stride": "Every so-manieth frame of each clip",
+}
+
+
+def import_form(home: Home) -> None:
+    """Where the images are, what to call the dataset, how to read it; a button that queues the import."""
+    source_place, naming = st.columns([3, 2], gap="medium")
+    with source_place:
+        where = st.segmented_control(
+            "Where are the images?", ["On this machine", "Drop files"], default="On this machine", key="import_from"
+        )
+        typed, dropped = "", []
+        if where == "Drop files":
+            dropped = st.file_uploader(
+                "A zip, DICOM files, clips or images",
+                type=DROPPED,
+                accept_multiple_files=True,
+                key="import_files",
+                help="Files stay on this machine; DICOM identifiers are replaced on import.",
+            )
+        else:
+            typed = st.text_input(
+                "Path of a folder, table or file", key="import_path", placeholder="/data/echo/labels.csv"
+            )
+    with naming:
+        name = st.text_input("Name of the dataset", key="import_name", placeholder="echo-2024", max_chars=64)
+        reader = st.selectbox("Layout", list(READERS), format_func=lambda key: READERS[key][0], key="import_reader")
+    options = _options(READERS[reader][1])
+    if st.button("Import", type="primary", icon=":material/download:", disabled=not (name and (typed or dropped))):
+        key = request_import(home, typed, dropped, name, reader, options)
+        st.session_state.setdefault("imports", []).append(key)
+        st.rerun()
+
+
+def _options(names: Sequence[str]) -> dict[str, Any]:
+    """Inputs for the options of a reader; what was left empty is not among them."""
+    values: dict[str, Any] = {}
+    if names:
+        with st.container(horizontal=True, key="import_options"):
+            for name in names:
+                label, hint = name.replace("_", " ").capitalize(), HINTS.get(name)
+                if ReaderOptions.model_fields[name].annotation == int | None:
+                    values[name] = st.number_input(
+                        label, min_value=1, value=None, step=1, help=hint, key=f"option_{name}", width=160
+                    )
+                else:
+                    values[name] = st.text_input(label, help=hint, key=f"option_{name}", width=160)
+    return {name: value for name, value in values.items() if value}
+
+
+def request_import(
+    home: Home, typed: str, dropped: Sequence[Any], name: str, reader: str, options: dict[str, Any]
+) -> str:
+    """Check what can be checked at once and queue the import; returns the key of its run."""
+    check_name(name)
+    if name in dataset_names(home):
+        raise NameTaken(f"A dataset {name!r} exists already. Choose another name, or remove that one first.")
+    plain = reader_options(**options).model_dump(mode="json", exclude_none=True)
+    source = _keep(home, dropped) if dropped else Path(typed.strip()).expanduser()
+    if not source.is_absolute() or not source.exists():
+        raise BadInput(f"There is nothing at {str(source)!r}. Give the full path of a folder, table or file.")
+    config = {"source": str(source), "name": name, "reader": reader, "options": plain}
+    return request_run(session.store(), "import", config, f"Import {name}", by=session.actor()).key
+
+
+def _keep(home: Home, dropped: Sequence[BinaryIO]) -> Path:
+    """Write dropped files to a new folder; a single archive or table is the source itself, else the folder is."""
+    folder = home.uploads / secrets.token_hex(8)
+    folder.mkdir(parents=True)
+    paths = []
+    try:
+        for number, file in enumerate(dropped):
+            path = folder / (PurePath(file.name.replace("\\", "/")).name.lstrip(".") or f"file-{number}")
+            if path.exists():
+                raise BadInput(f"Two dropped files are called {path.name!r}. Drop a zip of their folders instead.")
+            with storage_errors(path.name), path.open("wb") as kept:
+                shutil.copyfileobj(file, kept)
+            paths.append(path)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return paths[0] if len(paths) == 1 else folder
+
+
+def import_outcomes() -> None:
+    """What became of the imports asked for in this browser: shown once when done, until dismissed when not."""
+    store = session.store()
+    waiting = []
+    for key in st.session_state.get("imports", []):
+        run = store.run(key)
+        name = escaped(str(run.config["name"]))
+        if run.state in UNFINISHED:
+            waiting.append(key)
+        elif run.state == "done":
+            result = run.result or {}
+            st.toast(f"{name}: {count(result.get('images'), 'image')} imported.", icon=":material/check:")
+            st.session_state["dataset"] = run.config["name"]
+            _forget_upload(store.home, Path(run.config["source"]))
+        else:
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.error(f"{name} was not imported: {escaped(run.reason or run.state)}", icon=":material/error:")
+                if not st.button("Dismiss", key=f"dismiss_{key}", type="tertiary"):
+                    waiting.append(key)
+    st.session_state["imports"] = waiting
+    _sweep_uploads(store.home, busy=bool(store.groups(active_only=True)))
+
+
+def _forget_upload(home: Home, source: Path) -> None:
+    if home.uploads in source.parents:
+        shutil.rmtree(home.uploads / source.relative_to(home.uploads).parts[0], ignore_errors=True)
+
+
+def _sweep_uploads(home: Home, busy: bool) -> None:
+    """Remove uploads of more than a day ago, unless something is at work that might read them."""
+    for folder in [] if busy else home.uploads.glob("*"):
+        if time.time() - folder.stat().st_mtime > UPLOAD_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)

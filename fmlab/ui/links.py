@@ -1,0 +1,57 @@
+"""Where the pages are, and selections kept in the address, so that a link opens what its sender saw.
+
+In: a widget's options and its name in the address. Out: the choice; links to other pages with theirs.
+
+The widgets here are bound to the address by Streamlit: a value that is not among the options is dropped from it, and a
+value equal to the default leaves no trace.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+OVERVIEW = "pages/overview.py"
+DATASETS = "pages/datasets.py"
+BACKBONES = "pages/backbones.py"
+LAUNCH = "pages/launch.py"
+RUNS = "pages/runs.py"
+RESULTS = "pages/results.py"
+EMBEDDINGS = "pages/embeddings.py"
+REVIEW = "pages/review.py"
+
+
+def link(page: str, label: str, icon: str | None = None, selection: Mapping[str, str] | None = None) -> None:
+    """A link to another page, with the selection it shall open with."""
+    st.page_link(page, label=label, icon=icon, query_params=dict(selection) if selection else None)
+
+
+def go(page: str, selection: Mapping[str, str] | None = None) -> None:
+    """Open another page at once; the script ends here."""
+    st.switch_page(page, query_params=dict(selection) if selection else None)
+
+
+def choose(
+    label: str, options: Sequence[str], name: str, format_func: Callable[[Any], str] = str, **settings: Any
+) -> str | None:
+    """A select box whose choice is `?name=` in the address; None when there are no options."""
+    return st.selectbox(label, options, key=name, format_func=format_func, bind="query-params", **settings)
+
+
+def choose_several(label: str, options: Sequence[str], name: str, **settings: Any) -> list[str]:
+    """A multiple choice kept in the address under `name`."""
+    return st.multiselect(label, options, key=name, bind="query-params", **settings)
+
+
+def choose_segment(
+    label: str, options: Sequence[str], name: str, default: str | None = None, **settings: Any
+) -> str | None:
+    """A row of buttons, one of them pressed, kept in the address under `name`; the first by default."""
+    return st.segmented_control(
+        label, options, key=name, default=default or options[0], required=True, bind="query-params", **settings
+    )
+
+
+def switch(label: str, name: str, value: bool = False, **settings: Any) -> bool:
+    """An on/off switch kept in the address under `name`."""
+    return st.toggle(label, value=value, key=name, bind="query-params", **settings)

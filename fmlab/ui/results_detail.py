@@ -1,0 +1,122 @@
+"""One point of the curve taken apart: its runs, what was confused, each class, each site.
+
+In: a `ChosenStudy`; the point is in the address. Out: figures over the point's runs; links to Review and to the map.
+"""
+
+import pandas as pd
+import streamlit as st
+
+from fmlab.plots.confusion import confusion_matrix
+from fmlab.plots.dots import per_class_dots, per_site_dots
+from fmlab.plots.wording import adaptation_name, size_text
+from fmlab.studies.results import confusion, interval_table, per_class, per_site
+from fmlab.ui import links
+from fmlab.ui.format import count, escaped
+from fmlab.ui.messages import shown_errors
+from fmlab.ui.results_tables import run_intervals, seeds_table
+from fmlab.ui.study_choice import Cell, ChosenStudy, choose_cell, choose_seed, choose_test_set, rows_of
+from fmlab.ui.theme import FIGURE_SETTINGS, mode
+
+PARTS = ["Runs", "Confusion", "Classes", "Sites"]
+
+
+def show_detail(study: ChosenStudy) -> None:
+    """The chosen point, one of its four parts at a time."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        cell = choose_cell(study)
+        test_set = choose_test_set(study)
+    part = links.choose_segment("Part", PARTS, "part", label_visibility="collapsed")
+    rows = rows_of(study, cell, test_set)
+    if rows.empty:
+        st.info(f"No run of this point has finished on {escaped(test_set)} yet.", icon=":material/hourglass_top:")
+        return
+    with shown_errors():
+        if part == "Confusion":
+            _confusion(study, cell, test_set, rows)
+        elif part == "Classes":
+            _classes(study, cell, test_set, rows)
+        elif part == "Sites":
+            _sites(study, cell, test_set, rows)
+        else:
+            _runs(study, cell, test_set, rows)
+
+
+def _title(study: ChosenStudy, cell: Cell, test_set: str) -> str:
+    words = f"{cell.backbone}, {adaptation_name(cell.adaptation)}, {size_text(cell.size, study.scheme)}, {test_set}"
+    return f"<span style='font-size:14px'>{words}</span>"
+
+
+def _runs(study: ChosenStudy, cell: Cell, test_set: str, rows: pd.DataFrame) -> None:
+    st.dataframe(seeds_table(rows), hide_index=True, key="seeds", width="stretch", height=min(38 + 35 * len(rows), 320))
+    st.markdown("**One run on its own:** how much its numbers depend on which patients were tested")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        run = choose_seed(rows)
+        selection = {
+            "study": study.name,
+            "backbone": cell.backbone,
+            "adaptation": cell.adaptation,
+            "size": str(cell.size),
+            "seed": str(run["seed"]),
+            "test_set": test_set,
+        }
+        links.link(links.REVIEW, "Review what it got wrong", ":material/fact_check:", selection)
+        on_map = {"dataset": study.dataset.name, "backbone": cell.backbone, "study": study.name}
+        links.link(links.EMBEDDINGS, "See it on the map", ":material/scatter_plot:", on_map)
+    intervals = interval_table(study.home, study.store, [run["run"]], test_set)
+    st.dataframe(run_intervals(intervals), hide_index=True, key="intervals", width="content")
+    st.caption(
+        f"{count(int(run['n_images']), 'image')} and {count(int(run['n_sequences']), 'sequence')} tested. The intervals come "
+        "from drawing the tested patients (sequences, where patients are unknown) again with replacement."
+    )
+
+
+def _confusion(study: ChosenStudy, cell: Cell, test_set: str, rows: pd.DataFrame) -> None:
+    unit = links.choose_segment("Counted", ["images", "sequences"], "counted", label_visibility="collapsed")
+    level = "sequence" if unit == "sequences" else "image"
+    matrix, classes = confusion(study.home, study.store, rows["run"].tolist(), test_set, level)
+    figure = confusion_matrix(
+        matrix,
+        classes,
+        unit=str(unit),
+        title=_title(study, cell, test_set),
+        synthetic=study.synthetic,
+        remarks=study.remarks,
+        mode=mode(),
+    )
+    st.plotly_chart(figure, theme=None, key="confusion", config=FIGURE_SETTINGS)
+    if len(rows) > 1:
+        st.caption(f"Counts are summed over {len(rows)} runs, which are all tested on the same {unit}.")
+
+
+def _classes(study: ChosenStudy, cell: Cell, test_set: str, rows: pd.DataFrame) -> None:
+    table = per_class(study.home, study.store, rows["run"].tolist(), test_set)
+    figure = per_class_dots(
+        table,
+        title=_title(study, cell, test_set),
+        synthetic=study.synthetic,
+        remarks=study.remarks,
+        mode=mode(),
+    )
+    st.plotly_chart(figure, theme=None, key="classes", config=FIGURE_SETTINGS)
+    averaged = f"Means over {len(rows)} runs. " if len(rows) > 1 else ""
+    st.caption(
+        f"{averaged}Recall: of the images of a class, how many were called so. Precision: of the images called so, how "
+        "many are. n: test images of the class."
+    )
+
+
+def _sites(study: ChosenStudy, cell: Cell, test_set: str, rows: pd.DataFrame) -> None:
+    table = per_site(study.home, study.store, rows["run"].tolist(), test_set)
+    known = table[table["site"].notna()]
+    if known.empty:
+        st.caption("The sites of these images are unknown.")
+        return
+    figure = per_site_dots(
+        known,
+        float(rows["majority_rate"].iloc[0]),
+        title=_title(study, cell, test_set),
+        synthetic=study.synthetic,
+        remarks=study.remarks,
+        mode=mode(),
+    )
+    st.plotly_chart(figure, theme=None, key="sites", config=FIGURE_SETTINGS)
