@@ -58,7 +58,7 @@ def demo(
     if with_app:
         _serve(place, port)
     else:
-        study.wait_for(place, store, STUDY)
+        study.wait_for(place, STUDY)
         study.show_results(place, store, STUDY)
 
 

@@ -14,14 +14,16 @@ from fmlab.ui.study_choice import choose_study, waiting_note
 
 def page() -> None:
     """The whole page; a broken store ends it with one message."""
-    study = choose_study(session.home(), session.store())
+    bar = st.container(horizontal=True, vertical_alignment="bottom")
+    with bar:
+        study = choose_study(session.home(), session.store())
     if study is None:
         return
     live_groups("results", kinds=("adapt",), study=study.name)
     if study.table.empty:
         waiting_note(study)
         return
-    show_curve(study)
+    show_curve(study, bar)
     st.subheader("Test sets side by side", anchor=False)
     show_table(study)
     st.subheader("Behind a point", anchor=False)

@@ -25,20 +25,7 @@ def page() -> None:
             "Another process executes the runs of this home; this page watches it and can cancel and retry.",
             icon=":material/visibility:",
         )
-    studies = [study.name for study in store.studies()]
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        study = links.choose("Study", studies, "study", index=None, placeholder="All work", width=300)
-        kinds = None if study else links.choose("What", list(KINDS), "kind", KINDS.get, index=None, placeholder="All")
-        states = st.pills(
-            "State",
-            list(STATES),
-            selection_mode="multi",
-            key="state",
-            format_func=lambda state: STATES[state][0],
-            bind="query-params",
-        )
-    all_runs = store.runs(study)
-    if all_runs.empty:
+    if not store.counts():
         empty_state(
             "Nothing has been run yet",
             "Launch a study on one of your datasets, or the demo on the Overview.",
@@ -48,14 +35,27 @@ def page() -> None:
             ],
         )
         return
+    studies = [study.name for study in store.studies()]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        study = links.choose("Study", studies, "study", index=None, placeholder="All work", width=300)
+        kind = None if study else links.choose("What", list(KINDS), "kind", KINDS.get, index=None, placeholder="All")
+        states = st.pills(
+            "State",
+            list(STATES),
+            selection_mode="multi",
+            key="state",
+            format_func=lambda state: STATES[state][0],
+            bind="query-params",
+        )
+    all_runs = store.runs(study)
     with st.container(horizontal=True, vertical_alignment="center"):
         state_line(store.counts(study))
         if study:
             links.link(links.RESULTS, "Results of this study", ":material/show_chart:", {"study": study})
     live_groups("runs", study=study, idle=nothing_at_work)
     failures(all_runs)
-    wanted = filtered(all_runs, states, kinds)
-    chosen = choose_runs(all_runs, wanted, key=f"runs_{study}_{kinds}_{'_'.join(states)}")
+    wanted = filtered(all_runs, states, kind)
+    chosen = choose_runs(all_runs, wanted, key=f"runs_{study}_{kind}_{'_'.join(states)}")
     act_on_runs(all_runs, chosen, wanted["key"].tolist())
     match links.choose_segment("Details", DETAILS, "details", label_visibility="collapsed"):
         case "Compare":

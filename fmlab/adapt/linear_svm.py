@@ -25,16 +25,16 @@ from threadpoolctl import threadpool_limits
 
 from fmlab.adapt.configs import LinearSVM
 from fmlab.adapt.pool import Pool
-from fmlab.adapt.svm_certificate import certify_dual, certify_primal
-from fmlab.adapt.svm_gram import solve_in_gram_space
-from fmlab.adapt.svm_primal import ITEMS_PER_FEATURE, solve_in_feature_space
+from fmlab.adapt.svm_certificate import certify, weights_of
+from fmlab.adapt.svm_gram import SINGLE_PRECISION_CONDITION, solve_in_gram_space
+from fmlab.adapt.svm_primal import solve_in_feature_space
 
 # Pools up to this size keep the Gram matrix of all their items, of which each fit takes its part (float64: 288 MB).
 # A fit on a smaller share of the pool than this computes its own: that is less work than it would take to share.
 _LARGEST_SHARED_GRAM = 6000
 _SMALLEST_SHARE = 1 / 16
-# Largest 2C·n·max‖x‖², a bound on the condition of a fit's linear system, that float32 Cholesky takes in its stride.
-_SINGLE_PRECISION_CONDITION = 1e5
+# With up to this many items per feature the Gram matrix is the cheaper space.
+_ITEMS_PER_FEATURE = 2.5
 # Solvers aim this far below the promised gap, so that rounding does not push the certificate above it.
 _AIM = 0.1
 
@@ -145,35 +145,35 @@ def _with_ones(features: np.ndarray) -> np.ndarray:
 def _fit(
     pool_features: np.ndarray, labels: np.ndarray, rows: np.ndarray, config: LinearSVM, shared: _SharedGram
 ) -> LinearSVMFit:
-    """One subset: float32 where its condition allows, float64 where it does not or where float32 missed the gap."""
+    """One subset, in whichever space is the smaller."""
     classes, targets = one_against_rest(labels[rows])
     features = pool_features[rows]
-    largest_norm = float(np.einsum("nd,nd->n", features, features, dtype=np.float64).max())
-    single = 2 * config.C * len(rows) * largest_norm <= _SINGLE_PRECISION_CONDITION
+    if len(rows) > _ITEMS_PER_FEATURE * features.shape[1]:
+        aim = _AIM * config.gap
+        weights, dual, iterations = solve_in_feature_space(features, targets, config.C, aim, config.max_iterations)
+        gaps = certify(features, targets, weights, dual, config.C)
+    else:
+        weights, gaps, iterations = _fit_in_gram_space(features, targets, rows, config, shared)
+    converged = bool((gaps <= config.gap).all())
+    return LinearSVMFit(classes, weights[:-1].T.copy(), weights[-1].copy(), gaps, iterations, converged)
+
+
+def _fit_in_gram_space(
+    features: np.ndarray, targets: np.ndarray, rows: np.ndarray, config: LinearSVM, shared: _SharedGram
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights (d, P) float64, certified gaps (P,), steps (P,), in float32 where that reaches the gap."""
+    largest_norm = float(np.einsum("nd,nd->n", features, features).max())
+    single = 2 * config.C * len(rows) * largest_norm <= SINGLE_PRECISION_CONDITION
     for dtype in (np.float32, np.float64) if single else (np.float64,):
+        gram = shared.of(rows, features, dtype)
         try:
-            weights, gaps, iterations = _solve(features, targets, rows, config, shared, dtype)
+            dual, iterations = solve_in_gram_space(gram, targets, config.C, _AIM * config.gap, config.max_iterations)
         except np.linalg.LinAlgError:
             if dtype is np.float64:
                 raise
             continue
+        weights = weights_of(features, dual)
+        gaps = certify(features, targets, weights, dual, config.C)
         if (gaps <= config.gap).all():
             break
-    return LinearSVMFit(
-        classes, weights[:-1].T.copy(), weights[-1].copy(), gaps, iterations, bool((gaps <= config.gap).all())
-    )
-
-
-def _solve(
-    features: np.ndarray, targets: np.ndarray, rows: np.ndarray, config: LinearSVM, shared: _SharedGram, dtype: type
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights (d, P) float64, certified gaps (P,), iterations (P,), worked out in one precision."""
-    aim = _AIM * config.gap
-    if len(rows) <= ITEMS_PER_FEATURE * features.shape[1]:
-        gram = shared.of(rows, features, dtype)
-        dual, iterations = solve_in_gram_space(gram, targets, config.C, aim, config.max_iterations)
-        weights, gaps = certify_dual(features, targets, dual, config.C)
-        return weights, gaps, iterations
-    scaled = features.astype(dtype, copy=False)
-    weights, iterations = solve_in_feature_space(scaled, targets, config.C, aim, config.max_iterations)
-    return weights.astype(np.float64), certify_primal(features, targets, weights, config.C), iterations
+    return weights, gaps, iterations

@@ -4,8 +4,8 @@ For any weights w and any α ≥ 0 the primal value P(w) = ½‖w‖² + C·Σ m
 D(α) = Σ αᵢ − ½‖Σ αᵢ yᵢ xᵢ‖² − Σ αᵢ²/(4C), and the minimum lies between them. (P − D) / P therefore bounds the
 relative excess of P over the minimum, whoever made w and α and in whatever precision.
 
-In: features (n, d) with a last column of ones, targets (n, P) of ±1, dual coefficients or weights.
-Out: weights (d, P) float64 and their relative gaps (P,) float64, fractions of the primal value.
+In: features (n, d) with a last column of ones, targets (n, P) of ±1, weights (d, P), dual coefficients (n, P).
+Out: relative gaps (P,) float64, fractions of the primal value.
 Source: Hsieh et al., "A Dual Coordinate Descent Method for Large-scale Linear SVM", ICML 2008, section 2 (L2 loss).
 """
 
@@ -15,32 +15,19 @@ import numpy as np
 _ROWS_AT_ONCE = 256
 
 
-def certify_dual(
-    features: np.ndarray, targets: np.ndarray, dual: np.ndarray, C: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weights that dual coefficients stand for, and their certificate.
+def certify(features: np.ndarray, targets: np.ndarray, weights: np.ndarray, dual: np.ndarray, C: float) -> np.ndarray:
+    """Relative gaps (P,) float64 between the primal value of weights and the dual value of coefficients.
 
     Args:
         features: (n, d) float32 or float64, ones column included.
         targets: (n, P) of ±1.
-        dual: (n, P) with targets·dual ≥ 0; b = α·y.
+        weights: (d, P).
+        dual: (n, P), b = α·y; what has the wrong sign counts as zero, which makes any b feasible.
         C: weight of the squared hinge loss.
-
-    Returns:
-        weights Xᵀb (d, P) float64; relative gaps (P,) float64.
     """
-    dual = dual.astype(np.float64)
-    weights = _weights_of(features, dual)
-    loss = (_slack(features, targets, weights) ** 2).sum(0)
-    return weights, _gap(weights, weights, np.abs(dual), loss, C)
-
-
-def certify_primal(features: np.ndarray, targets: np.ndarray, weights: np.ndarray, C: float) -> np.ndarray:
-    """Relative gaps (P,) float64 of given weights (d, P), with α = 2C·max(0, 1 − y·f) as the dual point."""
-    weights = weights.astype(np.float64)
-    slack = _slack(features, targets, weights)
-    alpha = 2 * C * slack
-    return _gap(weights, _weights_of(features, targets * alpha), alpha, (slack**2).sum(0), C)
+    alpha = np.maximum(0, targets * dual.astype(np.float64))
+    loss = (_slack(features, targets, weights.astype(np.float64)) ** 2).sum(0)
+    return _gap(weights.astype(np.float64), weights_of(features, targets * alpha), alpha, loss, C)
 
 
 def _gap(weights: np.ndarray, dual_weights: np.ndarray, alpha: np.ndarray, loss: np.ndarray, C: float) -> np.ndarray:
@@ -52,8 +39,9 @@ def _gap(weights: np.ndarray, dual_weights: np.ndarray, alpha: np.ndarray, loss:
     return (primal - dual) / primal
 
 
-def _weights_of(features: np.ndarray, dual: np.ndarray) -> np.ndarray:
-    """Xᵀb (d, P) float64, over the rows where any b is not zero."""
+def weights_of(features: np.ndarray, dual: np.ndarray) -> np.ndarray:
+    """Xᵀb (d, P) float64 for b (n, P), over the rows where any b is not zero."""
+    dual = dual.astype(np.float64, copy=False)
     rows = np.flatnonzero(dual.any(axis=1))
     weights = np.zeros((features.shape[1], dual.shape[1]))
     for first in range(0, len(rows), _ROWS_AT_ONCE):

@@ -1,136 +1,142 @@
-"""The linear SVM in the space of its features: Newton's method on the primal objective, all classes side by side.
+"""The linear SVM in the space of its features: Newton's method along a path of growing C, all classes side by side.
 
-For many more items than features. Margins and gradients of all classes are two matrix products. Each class keeps its
-Hessian H = I + 2C·X_AᵀX_A, where A are its items inside the margin, and only adds or takes away the items that changed
-sides since the last step, which soon are few. The step −H⁻¹·gradient corrects itself: rounding in H costs an
-iteration, never the result.
+For many more items than features. With A the items inside the margin, a Newton step solves
+(I + 2C·X_AᵀX_A)·w = 2C·X_Aᵀy_A. Margins of all classes are one matrix product, and X_AᵀX_A is updated by the items that
+changed sides where those are few.
 
-In: features (n, d) float32 or float64 with a last column of ones, targets (n, P) of ±1, C, gap.
-Out: weights (d, P), Newton steps (P,).
-Source: Chapelle, "Training a Support Vector Machine in the Primal", Neural Computation 19 (2007), section 2;
-Keerthi and DeCoste, "A Modified Finite Newton Method", JMLR 6 (2005).
+In: features (n, d) float32 with a last column of ones, targets (n, P) of ±1, C, gap.
+Out: weights w (d, P), dual coefficients b (n, P), Newton steps (P,).
+Source: Chapelle, "Training a Support Vector Machine in the Primal", Neural Computation 19 (2007), section 2.
 """
 
 import numpy as np
-from scipy.linalg import lapack
 
-from fmlab.adapt.svm_gram import PATIENCE, solve_in_gram_space
+from fmlab.adapt.svm_gram import PATH_START, SINGLE_PRECISION_CONDITION, solve_positive_definite
+from fmlab.adapt.svm_path import Path
 
-# With up to this many items per feature the Gram matrix is the cheaper space.
-ITEMS_PER_FEATURE = 1.5
-# Items multiplied at once when a Hessian is summed: 4,096 x 768 float32 are 12 MB.
-_ROWS_AT_ONCE = 4096
+# Items multiplied at once when X_AᵀX_A is summed: 2,048 x 769 float64 are 12 MB.
+_ROWS_AT_ONCE = 2048
 
 
 def solve_in_feature_space(
     features: np.ndarray, targets: np.ndarray, C: float, gap: float, max_iterations: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of every one-against-rest problem on one set of items.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights and dual coefficients of every one-against-rest problem on one set of items.
 
     Args:
-        features: (n, d), the last column ones; its dtype is the precision of the work.
-        targets: (n, P) of ±1.
+        features: (n, d) float32, the last column ones.
+        targets: (n, P) float32 of ±1.
         C: weight of the squared hinge loss.
         gap: relative duality gap at which a problem is left.
-        max_iterations: Newton steps per problem.
+        max_iterations: Newton steps per problem, those on the path included.
 
     Returns:
-        weights (d, P) in the features' dtype, and steps (P,) int64.
-
-    Raises:
-        numpy.linalg.LinAlgError: the precision is too low for these features.
+        weights (d, P) float64; b (n, P) float64 with y·b ≥ 0, a feasible dual point near them; steps (P,) int64.
     """
-    targets = targets.astype(features.dtype)
-    weights = _start(features, targets, C, max_iterations)
-    problems = [_Problem(features, C) for _ in range(targets.shape[1])]
-    steps = np.zeros(len(problems), np.int64)
-    open_now = np.arange(len(problems))
-    while True:
-        y, w = targets[:, open_now], weights[:, open_now]
-        margins = 1 - y * (features @ w)
-        slack = np.maximum(0, margins)
-        gradient = w - (2 * C) * (features.T @ (y * slack))
-        primal = (w**2).sum(0) / 2 + C * (slack**2).sum(0)
-        # With α = 2C·slack the duality gap is exactly half the squared norm of the gradient.
-        left = ((gradient**2).sum(0) / 2 > gap * primal) & (steps[open_now] < max_iterations)
-        open_now = open_now[left]
-        if len(open_now) == 0:
-            return weights, steps
-        direction = np.stack(
-            [
-                problems[p].newton_step(margins[:, c] > 0, gradient[:, c])
-                for p, c in zip(open_now, np.flatnonzero(left))
-            ],
-            axis=1,
-        )
-        full = np.array([problems[p].patience > 0 for p in open_now])
-        if not full.all():
-            slope = y[:, left] * (features @ direction)
-            direction *= np.where(full, 1, _step_lengths(w[:, left], direction, margins[:, left], slope, C))
-        weights[:, open_now] += direction
-        steps[open_now] += 1
+    scale = float(np.einsum("nd,nd->", features, features))
+    start = PATH_START / (2 * scale)
+    everything = _Active(features, np.ones(len(features), bool), _precision(min(start, C), scale))
+    problems = [_Problem(everything, targets[:, p], start, C, scale) for p in range(targets.shape[1])]
+    open_now = list(range(len(problems)))
+    while open_now:
+        weights = np.stack([problems[p].step() for p in open_now], axis=1)
+        margins = 1 - targets[:, open_now] * (features @ weights.astype(np.float32))
+        finished = [problems[p].finished(margins[:, c], gap, max_iterations) for c, p in enumerate(open_now)]
+        open_now = [p for p, done in zip(open_now, finished, strict=True) if not done]
+    weights, dual = (np.stack([getattr(p, part) for p in problems], axis=1) for part in ("weights", "dual"))
+    return weights, dual, np.array([p.steps for p in problems], np.int64)
 
 
-def _start(features: np.ndarray, targets: np.ndarray, C: float, max_iterations: int) -> np.ndarray:
-    """Weights to begin at: a rough solution on every fourth item, with C raised so that loss and norm keep balance."""
-    quarter, quarter_targets = np.ascontiguousarray(features[::4]), targets[::4]
-    if len(quarter) > ITEMS_PER_FEATURE * features.shape[1]:
-        return solve_in_feature_space(quarter, quarter_targets, 4 * C, 1e-2, max_iterations)[0]
-    dual, _ = solve_in_gram_space(quarter @ quarter.T, quarter_targets, 4 * C, 1e-2, max_iterations)
-    return quarter.T @ dual
+def _precision(C: float, scale: float) -> type:
+    """What a step at C is worked out in; early on the path, where most items count, float32 will do."""
+    return np.float32 if 2 * C * scale <= SINGLE_PRECISION_CONDITION else np.float64
+
+
+# ------------------------------------------------------------------------------------------------------------------
+
+
+class _Active:
+    """A set of items and the sum of their outer products, X_AᵀX_A (d, d)."""
+
+    def __init__(
+        self, features: np.ndarray, members: np.ndarray, dtype: type, products: np.ndarray | None = None
+    ) -> None:
+        self.features, self.members, self.dtype = features, members, dtype
+        self.rows = np.flatnonzero(members)
+        self.products = _products(features, self.rows, dtype) if products is None else products
+
+    def changed_to(self, members: np.ndarray, dtype: type) -> "_Active":
+        """The same for other members, by adding and taking away where that is less work than a new sum."""
+        entered, left = np.flatnonzero(members & ~self.members), np.flatnonzero(self.members & ~members)
+        if dtype is not self.dtype or len(entered) + len(left) >= members.sum():
+            return _Active(self.features, members, dtype)
+        change = _products(self.features, entered, dtype) - _products(self.features, left, dtype)
+        return _Active(self.features, members, dtype, self.products + change)
+
+    def sum(self, factors: np.ndarray) -> np.ndarray:
+        """Σ factorᵢ·xᵢ (d,) for factors (A,) of the members, in the factors' precision."""
+        total = np.zeros(self.features.shape[1], factors.dtype)
+        for part in _blocks(self.rows):
+            total += self.features[self.rows[part]].astype(factors.dtype, copy=False).T @ factors[part]
+        return total
+
+    def values(self, weights: np.ndarray) -> np.ndarray:
+        """w·xᵢ (A,) of the members, in the weights' precision."""
+        values = np.empty(len(self.rows), weights.dtype)
+        for part in _blocks(self.rows):
+            values[part] = self.features[self.rows[part]].astype(weights.dtype, copy=False) @ weights
+        return values
 
 
 class _Problem:
-    """One class's Hessian, kept up to date while items change sides."""
+    """One class against the rest, from Newton step to Newton step."""
 
-    def __init__(self, features: np.ndarray, C: float) -> None:
-        self._features, self._C = features, C
-        self._active = np.zeros(len(features), bool)
-        self._hessian = np.eye(features.shape[1], dtype=features.dtype)
-        self._fewest = len(features) + 1
-        self.patience = PATIENCE
-        """Full steps left before a line search; refilled whenever fewer items change sides than ever before."""
+    def __init__(self, everything: _Active, y: np.ndarray, start: float, C: float, scale: float) -> None:
+        self._active, self._y, self._C, self._scale = everything, y, C, scale
+        self._path = Path(len(y), first=start, start=start, final=C)
+        self.steps = 0
 
-    def newton_step(self, active: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        """−H⁻¹·gradient (d,) for the items inside the margin now."""
-        entered, left = np.flatnonzero(active & ~self._active), np.flatnonzero(self._active & ~active)
-        changes = len(entered) + len(left)
-        self._fewest, self.patience = (
-            (changes, PATIENCE) if changes < self._fewest else (self._fewest, self.patience - 1)
-        )
-        self._add(entered, 2 * self._C)
-        self._add(left, -2 * self._C)
-        self._active = active
-        factorise, solve = (
-            (lapack.spotrf, lapack.spotrs) if gradient.dtype == np.float32 else (lapack.dpotrf, lapack.dpotrs)
-        )
-        factor, info = factorise(self._hessian.T, lower=1, clean=0)
-        if info:
-            raise np.linalg.LinAlgError("The Hessian is not positive definite in this precision.")
-        return -solve(factor, gradient, lower=1)[0]
+    def step(self) -> np.ndarray:
+        """Weights (d,) float64 as if the items now inside the margin stayed the same."""
+        C = self._path.C
+        dtype = _precision(C, self._scale)
+        self._active = self._active.changed_to(self._path.members, dtype)
+        system = (2 * C) * self._active.products
+        system.flat[:: len(system) + 1] += 1
+        right = (2 * C) * self._active.sum(self._y[self._active.rows].astype(dtype))
+        self.weights = solve_positive_definite(system, right).astype(np.float64)
+        self.steps += 1
+        return self.weights
 
-    def _add(self, rows: np.ndarray, weight: float) -> None:
-        for first in range(0, len(rows), _ROWS_AT_ONCE):
-            part = self._features[rows[first : first + _ROWS_AT_ONCE]]
-            self._hessian += weight * (part.T @ part)
+    def finished(self, margins: np.ndarray, gap: float, max_iterations: int) -> bool:
+        """Whether the step was the last one needed; then ``dual`` (n,) is there."""
+        at_the_end = self._path.C == self._C
+        done = self._path.next(margins) or self.steps >= max_iterations
+        if not (at_the_end or done):
+            return False
+        rows, y = self._active.rows, self._y[self._active.rows].astype(np.float64)
+        # On the members b = 2C·(y − f), as exact as the weights; one that has left the margin is cut to zero.
+        alpha = 2 * self._C * np.maximum(0, 1 - y * self._active.values(self.weights))
+        if not done:
+            dual_weights = self._active.sum(y * alpha)
+            loss = self._C * float(np.maximum(0, margins).astype(np.float64) @ np.maximum(0, margins))
+            primal = float(self.weights @ self.weights) / 2 + loss
+            cost = float(dual_weights @ dual_weights) / 2 + float(alpha @ alpha) / (4 * self._C)
+            done = primal - float(alpha.sum()) + cost <= gap * primal
+        if done:
+            self.dual = np.zeros(len(self._y))
+            self.dual[rows] = y * alpha
+        return done
 
 
-def _step_lengths(
-    weights: np.ndarray, direction: np.ndarray, margins: np.ndarray, slope: np.ndarray, C: float
-) -> np.ndarray:
-    """Minimum along each problem's direction (P,), by safeguarded Newton on the piecewise linear derivative."""
-    linear, curvature = (weights * direction).sum(0), (direction**2).sum(0)
-    low, high, t = np.zeros(len(linear)), np.full(len(linear), np.inf), np.ones(len(linear))
-    for _ in range(20):
-        slack = np.maximum(0, margins - (t * slope).astype(margins.dtype))
-        first = linear + t * curvature - 2 * C * (slack * slope).sum(0)
-        second = curvature + 2 * C * (slope**2 * (slack > 0)).sum(0)
-        low, high = np.where(first > 0, low, t), np.where(first > 0, t, high)
-        proposed = t - first / np.maximum(second, np.finfo(margins.dtype).tiny)
-        middle = np.where(np.isfinite(high), (low + high) / 2, t)
-        proposed = np.where((proposed >= low) & (proposed <= high), proposed, middle)
-        settled = np.abs(proposed - t) <= 1e-2 * t
-        t = proposed
-        if settled.all():
-            break
-    return t.astype(weights.dtype)
+def _blocks(rows: np.ndarray) -> list[slice]:
+    return [slice(first, first + _ROWS_AT_ONCE) for first in range(0, len(rows), _ROWS_AT_ONCE)]
+
+
+def _products(features: np.ndarray, rows: np.ndarray, dtype: type) -> np.ndarray:
+    """Σ xᵢxᵢᵀ (d, d) over some rows."""
+    total = np.zeros((features.shape[1],) * 2, dtype)
+    for part in _blocks(rows):
+        some = features[rows[part]].astype(dtype, copy=False)
+        total += some.T @ some
+    return total

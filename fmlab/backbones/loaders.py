@@ -36,6 +36,7 @@ class Backbone:
     """An encoder with its card, on a device, ready to be used and not to be trained."""
 
     card: BackboneCard
+    digest: str  # of the weights, as in keys
     encoder: Encoder
     device: torch.device
     precision: Precision
@@ -45,9 +46,7 @@ class Backbone:
         """(B, D) float32 on the device, from (B, 3, S, S) float32 normalised; the card's first feature by default."""
         kind = feature or self.card.feature
         if kind not in self.card.features:
-            raise BadInput(
-                f"{self.card.key} gives no feature {kind!r}; choose {' or '.join(self.card.features)}."
-            )
+            raise BadInput(f"{self.card.key} gives no feature {kind!r}; choose {' or '.join(self.card.features)}.")
         with torch.inference_mode(), self.arithmetic():
             return self.encoder(self.placed(images), kind).float().contiguous()
 
@@ -86,14 +85,15 @@ def load_backbone(
     another architecture's.
     """
     size = size or card.spec.size
-    key = (card, weights_digest(card, home), device, precision, channels_last, size)
+    digest = weights_digest(card, home)
+    key = (card, digest, device, precision, channels_last, size)
     if key in _loaded:
         _loaded.move_to_end(key)
         return _loaded[key]
     encoder = build_encoder(card, home, size).eval().requires_grad_(False)
     last = encoder.convolutional if channels_last is None else channels_last
     encoder = encoder.to(device, memory_format=torch.channels_last if last else torch.contiguous_format)
-    _loaded[key] = Backbone(card, encoder, torch.device(device), precision, last)
+    _loaded[key] = Backbone(card, digest, encoder, torch.device(device), precision, last)
     while len(_loaded) > KEPT:
         _loaded.popitem(last=False)
     return _loaded[key]

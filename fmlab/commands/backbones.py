@@ -63,7 +63,7 @@ def measure(keys: list[str], as_json: JsonOption = False, home: HomeOption = Non
     store = open_store(place)
     cards = [find_backbone(place, key) for key in keys]
     runs = [request_run(store, "latency", {"backbone": card.key}, f"latency of {card.key}", actor()) for card in cards]
-    wait_for(place, store, None)
+    wait_for(place, None)
     done = [store.run(run.key) for run in runs]
     rows = [
         {"key": run.config["backbone"], "state": run.state} | (run.result or {"reason": run.reason}) for run in done

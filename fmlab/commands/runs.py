@@ -69,5 +69,5 @@ def retry_run(run: str, home: HomeOption = None) -> None:
     if not store.retry([found.key], actor()):
         say(f"Run {found.key[:12]} is {found.state}; only failed, cancelled and interrupted runs can be retried.")
         return
-    wait_for(place, store, None)
+    wait_for(place, None)
     say(f"Run {found.key[:12]} is {store.run(found.key).state}.")

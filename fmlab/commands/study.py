@@ -3,7 +3,6 @@
 In: a study file, a preset, or everything spelt out. Out: runs done; tables, JSON or CSV.
 """
 
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,18 +12,18 @@ import typer
 from fmlab.commands.output import HomeOption, JsonOption, actor, home_of, rows_of, say, show, show_json, show_table
 from fmlab.data.manifest import open_dataset
 from fmlab.errors import BadInput
-from fmlab.runs.launcher import launcher_for
-from fmlab.runs.records import UNFINISHED
+from fmlab.runs.launcher import execute
+from fmlab.runs.records import RunState
 from fmlab.runs.store import Store, open_store
 from fmlab.settings import Home
 from fmlab.studies.configs import StudyConfig, read_study_file, study_config
 from fmlab.studies.launch import launch
 from fmlab.studies.planner import Plan, plan
 from fmlab.studies.presets import preset_config
-from fmlab.studies.results import results, summary
+from fmlab.studies.results import results
+from fmlab.studies.summary import summary
 
 app = typer.Typer(help="Launch studies and read their results.", no_args_is_help=True)
-WATCH_SECONDS = 0.5
 
 
 @app.command("run")
@@ -66,7 +65,7 @@ def run_study(
     record = launch(place, store, config, actor())
     for note in record.notes:
         say(note)
-    counts = wait_for(place, store, config.name)
+    counts = wait_for(place, config.name)
     if as_json:
         show_json({"study": config.name, "runs": counts, "notes": list(record.notes)})
     else:
@@ -136,25 +135,20 @@ def _show_plan(price: Plan, as_json: bool) -> None:
         raise BadInput(" ".join(price.refusals))
 
 
-def wait_for(home: Home, store: Store, study: str | None) -> dict[str, int]:
-    """Wait until no run of the study (or of anybody's) is unfinished, executing them unless another process does."""
-    launcher = launcher_for(home)
-    said = ""
-    try:
-        while True:
-            counts = store.counts(study)
-            if not any(counts.get(state) for state in UNFINISHED):
-                return counts
-            line = _status(store, counts, launcher.holding)
-            if line != said:
-                say(line)
-                said = line
-            time.sleep(WATCH_SECONDS)
-    finally:
-        launcher.stop()
+def wait_for(home: Home, study: str | None) -> dict[RunState, int]:
+    """Wait until no run of the study (or of anybody) is unfinished, saying how far they are."""
+    said: list[str] = []
+
+    def tell(store: Store, holding: bool) -> None:
+        line = _status(store, store.counts(study), holding)
+        if said[-1:] != [line]:
+            say(line)
+            said.append(line)
+
+    return execute(home, study, tell)
 
 
-def _status(store: Store, counts: dict[str, int], holding: bool) -> str:
+def _status(store: Store, counts: dict[RunState, int], holding: bool) -> str:
     states = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
     working = [group for group in store.groups(active_only=True) if group.state == "running"]
     doing = "; ".join(f"{g.title}: {g.message} {g.done}/{g.total}" if g.total else g.title for g in working)

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from fmlab.data.folders import PROOF, FolderLock, install, link_tree, recover, unfinished_folder
-from fmlab.data.manifest import COLUMNS, TRAIN, VALIDATION, Card, Dataset, check_name, image_id, to_pandas
+from fmlab.data.manifest import COLUMNS, TRAIN, VALIDATION, Card, Dataset, check_name, image_id, read_card, to_pandas
 from fmlab.data.splits import draw_folds, draw_split, leaking_groups, mark_scored
 from fmlab.data.store import ImageStoreWriter
 from fmlab.errors import BadInput, NameTaken
@@ -102,6 +102,9 @@ class DatasetWriter:
         if base is None and (home.datasets / name / PROOF).exists():
             raise NameTaken(f"A dataset {name!r} exists already. Choose another name, or remove that one first.")
         self._lock = FolderLock(home, name)
+        if base is not None and read_card(home.datasets / name) != base.card:
+            self._lock.release()
+            raise BadInput(f"Dataset {name!r} was changed by another import meanwhile. Repeat yours.")
         self.folder = unfinished_folder(home, name)
         shutil.rmtree(self.folder, ignore_errors=True)
         if base is not None:

@@ -57,7 +57,9 @@ class EmbeddingCache:
         found = read_json(path)
         found = found.get("request", found) if isinstance(found, dict) else found
         if found != self._facts:
-            other = [key for key, value in self._facts.items() if not isinstance(found, dict) or found.get(key) != value]
+            other = [
+                key for key, value in self._facts.items() if not isinstance(found, dict) or found.get(key) != value
+            ]
             raise BadInput(
                 f"The embeddings in {self.folder.name} were made for another request (they differ in "
                 f"{', '.join(other) or 'further facts'}); remove that folder and they are computed again."
@@ -122,7 +124,11 @@ class EmbeddingCache:
         while not publish(self.folder / f"chunk-{number:05d}.items.npy", items):
             number += 1  # another process was first
         path = self.folder / f"chunk-{number:05d}.npy"
-        publish(path, features)
+        try:
+            publish(path, features)
+        except BaseException:
+            (self.folder / f"chunk-{number:05d}.items.npy").unlink(missing_ok=True)
+            raise
         self._add(path, items)
 
     def read(self, items: np.ndarray) -> np.ndarray:
@@ -133,7 +139,7 @@ class EmbeddingCache:
             places = self._places(items)
         if (places < 0).any():
             raise BadInput(
-                f"{int((places < 0).sum())} of {len(items)} embeddings are not computed yet; run the study again to complete them."
+                f"{int((places < 0).sum())} of {len(items)} embeddings are not computed yet; run the study again."
             )
         features = np.empty((len(items), self.width), np.float32)
         for path, first, chunk in self._chunks:

@@ -86,6 +86,7 @@ class Distances:
     right_atrium: np.ndarray
     aorta: np.ndarray
     heart: np.ndarray
+    pericardium: np.ndarray
     papillary: np.ndarray
     leaflets: np.ndarray
     cusps_closed: np.ndarray
@@ -150,94 +151,136 @@ def _leaflets(x: np.ndarray, y: np.ndarray, z: np.ndarray, radius: float, openin
 
 def distances(heart: Heart, beat: Beat, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> Distances:
     """Signed distances of all structures at the points, at this instant of the beat."""
-    squeeze = beat.contraction
-    base = heart.base_descent * squeeze
-    radius = heart.radius * (1.0 - heart.shortening * squeeze)
-    wall = heart.wall * (1.0 + heart.thickening * squeeze)
-    up = z - base
+    base = heart.base_descent * beat.contraction
+    left = _left_ventricle(heart, beat, base, x, y, z)
+    root = _root(heart, base, x, y, z)
+    mitral, tricuspid = _annuli(heart, base)
+    la = _atrium(heart.left_atrium, 1.22, beat, x - mitral[0] * 1.18, y - mitral[1] * 1.18, z - mitral[2])
+    ra = _atrium(heart.right_atrium, 1.15, beat, x - tricuspid[0], y - tricuspid[1], z - tricuspid[2])
+    inflow = _right_ventricle(heart, beat, tricuspid[2], x, y, z)
+    outflow = _outflow(heart, beat, root)
+    # A wall of 3.5 mm around the right ventricle, 2.4 mm around everything thinner.
+    outer = _blend(left.epicardium, np.maximum(inflow, tricuspid[2] - 4.0 - z) - 3.5, 5.0)
+    outer = _blend(outer, np.minimum(la, ra) - 2.4, 9.0)
+    outer = _blend(outer, np.minimum(outflow, root.aorta) - 2.4, 6.0)
+    # Fluid gathers around the ventricles; the sac ends at the atria.
+    sac = np.float32(heart.effusion) * np.clip((z - base + 14.0) * np.float32(1.0 / 22.0), 0.0, 1.0)
 
+    not_aorta = 2.2 - root.aorta
+    left_atrium = np.maximum(np.maximum(la, z - mitral[2]), not_aorta)
+    right_atrium = np.maximum(np.maximum(ra, z - tricuspid[2]), np.maximum(3.0 - left_atrium, not_aorta))
+    right_chamber = np.minimum(np.maximum(inflow, tricuspid[2] - z), outflow)
+    right_ventricle = np.maximum(np.maximum(right_chamber, 0.3 - left.myocardium), not_aorta)
+    leaflets = np.minimum(
+        _leaflets(x - mitral[0], y - mitral[1], z - mitral[2], 0.70 * heart.radius, beat.mitral_opening, _FRONT),
+        _leaflets(
+            x - tricuspid[0], y - tricuspid[1], z - tricuspid[2], 16.0, 0.9 * beat.mitral_opening, _SEPTAL_LEAFLET
+        ),
+    )
+    closed, opened = _cusps(heart, root)
+    return Distances(
+        left_ventricle=left.cavity,
+        epicardium=left.epicardium,
+        left_atrium=left_atrium,
+        right_ventricle=right_ventricle,
+        right_atrium=right_atrium,
+        aorta=root.aorta,
+        heart=outer,
+        pericardium=outer - sac,
+        papillary=left.papillary,
+        leaflets=leaflets,
+        cusps_closed=closed,
+        cusps_open=opened,
+    )
+
+
+_FRONT = (float(azimuth(AORTIC_AZIMUTH)[0]), float(azimuth(AORTIC_AZIMUTH)[1]))
+_SEPTAL_LEAFLET = (float(azimuth(RIGHT_AZIMUTH)[0]), float(azimuth(RIGHT_AZIMUTH)[1]))
+
+
+@dataclass(frozen=True)
+class _Left:
+    """Left ventricle: its cavity, its muscle with and without the cut at the base, its papillary muscles."""
+
+    cavity: np.ndarray
+    myocardium: np.ndarray
+    epicardium: np.ndarray
+    papillary: np.ndarray
+
+
+def _left_ventricle(heart: Heart, beat: Beat, base: float, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> _Left:
+    """A bullet: most of an ellipsoid, cut at the base, that narrows and thickens as the base comes down."""
+    radius = heart.radius * (1.0 - heart.shortening * beat.contraction)
+    wall = heart.wall * (1.0 + heart.thickening * beat.contraction)
     middle = base + 0.34 * (heart.length - base)
     half = heart.length - middle
     # A loaded right ventricle flattens the septum: the ring becomes a D.
-    lx = x * (1.0 + heart.flattening * 0.35 * (x < 0))
-    endo = _ellipsoid(lx, y, z - middle, radius, radius, half)
-    epi = _ellipsoid(lx, y, z - middle, radius + wall, radius + wall, half + 0.75 * wall)
+    flat = x * (1.0 + np.float32(0.35 * heart.flattening) * (x < 0)) if heart.flattening > 0 else x
+    endo = _ellipsoid(flat, y, z - middle, radius, radius, half)
+    epi = _ellipsoid(flat, y, z - middle, radius + wall, radius + wall, half + 0.75 * wall)
     if heart.septal_bulge > 0:
-        endo = endo + heart.septal_bulge * np.exp(-(((z - base - 16.0) / 14.0) ** 2)) * np.clip(-x / radius, 0.0, 1.0)
-    cavity = np.maximum(endo, -up)
-    epicardium = np.maximum(epi, -up - 3.0)
+        level = np.exp(-(((z - base - 16.0) * np.float32(1.0 / 14.0)) ** 2))
+        endo = endo + np.float32(heart.septal_bulge) * level * np.clip(x * np.float32(-1.0 / radius), 0.0, 1.0)
+    papillary = _papillary(heart, radius, base, beat.contraction, x, y, z)
+    return _Left(np.maximum(endo, base - z), epi, np.maximum(epi, base - 3.0 - z), papillary)
 
-    back, right = azimuth(AORTIC_AZIMUTH + 180.0), azimuth(RIGHT_AZIMUTH)
-    mitral = back * (0.36 * heart.radius)
-    mx, my = x - float(mitral[0]), y - float(mitral[1])
-    swell = 1.0 + 0.10 * beat.atrial_filling
-    la_radius = heart.left_atrium * swell
-    atrium = _ellipsoid(
-        mx - float(4.0 * back[0]),
-        my - float(4.0 * back[1]),
-        up + 0.92 * 1.15 * la_radius,
-        la_radius,
-        la_radius,
-        1.22 * la_radius,
-    )
-    left_atrium = np.maximum(atrium, up)
 
+def _annuli(heart: Heart, base: float) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Centres (mm) of the mitral and the tricuspid annulus; the tricuspid one lies and moves more toward the apex."""
+    mitral = azimuth(AORTIC_AZIMUTH + 180.0) * (0.36 * heart.radius)
+    tricuspid = azimuth(RIGHT_AZIMUTH) * (heart.radius + 13.0 + 3.0 * heart.right_ventricle)
+    return (float(mitral[0]), float(mitral[1]), base), (float(tricuspid[0]), float(tricuspid[1]), 1.35 * base + 5.0)
+
+
+def _atrium(radius: float, stretch: float, beat: Beat, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """An egg behind its annulus (the points' origin), not yet cut by the valve plane; full at end-systole."""
+    radius = radius * (1.0 + 0.10 * beat.atrial_filling)
+    return _ellipsoid(x, y, z + 0.89 * stretch * radius, radius, radius, stretch * radius)
+
+
+def _right_ventricle(
+    heart: Heart, beat: Beat, annulus: float, x: np.ndarray, y: np.ndarray, z: np.ndarray
+) -> np.ndarray:
+    """An ellipsoid beside the septum; what the left ventricle leaves of it is the crescent."""
     size = heart.right_ventricle
-    tricuspid = base * 1.35 + 5.0
     centre = azimuth(168.0) * (heart.radius + 0.30 * heart.wall + 4.0 * size)
     dx, dy = x - float(centre[0]), y - float(centre[1])
-    c, s = float(np.cos(np.deg2rad(168.0))), float(np.sin(np.deg2rad(168.0)))
-    shrink = 1.0 - 0.17 * squeeze * min(1.0, heart.shortening / 0.28)
-    rv_outer = _ellipsoid(
-        c * dx + s * dy,
-        -s * dx + c * dy,
-        z - tricuspid - 2.0,
-        27.0 * size * shrink,
-        39.0 * size * (0.5 + 0.5 * shrink),
-        0.74 * heart.length,
-    )
-    right_inflow = np.maximum(np.maximum(rv_outer, -(epi - 0.3)), tricuspid - z)
+    cosine, sine = float(azimuth(168.0)[0]), float(azimuth(168.0)[1])
+    shrink = 1.0 - 0.17 * beat.contraction * min(1.0, heart.shortening / 0.28)
+    around = 39.0 * size * (0.5 + 0.5 * shrink)
+    outward, along_wall = cosine * dx + sine * dy, cosine * dy - sine * dx
+    return _ellipsoid(outward, along_wall, z - annulus - 2.0, 27.0 * size * shrink, around, 0.74 * heart.length)
 
-    start, axis = heart.root_start + np.array([0.0, 0.0, base * 0.85]), heart.root_axis
-    rx, ry, rz = x - float(start[0]), y - float(start[1]), z - float(start[2])
-    along = rx * float(axis[0]) + ry * float(axis[1]) + rz * float(axis[2])
-    ax, ay, az = rx - along * float(axis[0]), ry - along * float(axis[1]), rz - along * float(axis[2])
-    ring = np.sqrt(ax * ax + ay * ay + az * az) + 1e-3
-    # Annulus narrower than the sinuses, which lie about 8 mm above it.
-    sinus = heart.root * (0.84 + 0.20 * np.exp(-(((along - 9.0) / 7.0) ** 2)))
-    aorta = np.maximum(ring - sinus, -along - 4.0)
 
+@dataclass(frozen=True)
+class _Root:
+    """Points in the frame of the aortic root: height above the annulus, distance from the axis, offset across it."""
+
+    aorta: np.ndarray
+    along: np.ndarray
+    ring: np.ndarray
+    across: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _root(heart: Heart, base: float, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> _Root:
+    """The aortic root: a tube, narrow at the annulus, widest in the sinuses some 9 mm above it."""
+    start, axis = heart.root_start, [float(part) for part in heart.root_axis]
+    dx, dy, dz = x - float(start[0]), y - float(start[1]), z - float(start[2] + 0.85 * base)
+    along = dx * axis[0] + dy * axis[1] + dz * axis[2]
+    across = (dx - along * axis[0], dy - along * axis[1], dz - along * axis[2])
+    ring = np.sqrt(across[0] ** 2 + across[1] ** 2 + across[2] ** 2) + 1e-3
+    width = heart.root * (0.84 + 0.20 * np.exp(-(((along - 9.0) * np.float32(1.0 / 7.0)) ** 2)))
+    return _Root(np.maximum(ring - width, -4.0 - along), along, ring, across)
+
+
+def _outflow(heart: Heart, beat: Beat, root: _Root) -> np.ndarray:
+    """The right ventricular outflow tract: a piece of a torus that wraps the front of the aortic root."""
     arc = azimuth(92.0)
-    turned = (ax * float(arc[0]) + ay * float(arc[1])) / ring
-    torus_radius = heart.root + 3.0 + 10.5 * size
-    tube = np.sqrt((ring - torus_radius) ** 2 + (along - 7.0) ** 2) - 10.5 * size * (1.0 - 0.12 * squeeze)
-    outflow = np.maximum(tube, (-0.42 - turned) * ring)
-    right_ventricle = np.minimum(right_inflow, np.maximum(outflow, -(epi - 0.3)))
-
-    hinge = right * (heart.radius + 13.0 + 3.0 * size)
-    tx, ty = x - float(hinge[0]), y - float(hinge[1])
-    ra_radius = heart.right_atrium * (1.0 + 0.10 * beat.atrial_filling)
-    drop = z - tricuspid
-    right_chamber = _ellipsoid(tx, ty, drop + 0.95 * ra_radius, ra_radius, ra_radius, 1.15 * ra_radius)
-    right_atrium = np.maximum(np.maximum(right_chamber, drop), -(left_atrium - 3.0))
-
-    left_atrium = np.maximum(left_atrium, -(aorta - 2.2))
-    right_atrium = np.maximum(right_atrium, -(aorta - 2.2))
-    right_ventricle = np.maximum(right_ventricle, -(aorta - 2.2))
-
-    outer = _blend(epicardium, np.maximum(rv_outer, tricuspid - 4.0 - z) - 3.5, 5.0)
-    outer = _blend(outer, np.minimum(atrium, right_chamber) - 2.4, 9.0)
-    outer = _blend(outer, np.minimum(outflow, aorta) - 2.4, 6.0)
-
-    papillary = _papillary(heart, radius, base, squeeze, x, y, z)
-    valves = np.minimum(
-        _leaflets(mx, my, up, 0.70 * heart.radius, beat.mitral_opening, (-float(back[0]), -float(back[1]))),
-        _leaflets(tx, ty, drop, 16.0 * size**0.5, 0.9 * beat.mitral_opening, (float(right[0]), float(right[1]))),
-    )
-    closed, opened = _cusps(heart, ring, along, ax, ay, az)
-    return Distances(
-        cavity, epicardium, left_atrium, right_ventricle, right_atrium, aorta, outer, papillary, valves, closed, opened
-    )
+    facing = (root.across[0] * float(arc[0]) + root.across[1] * float(arc[1])) / root.ring
+    bore = 10.5 * heart.right_ventricle
+    distance = root.ring - (heart.root + 3.0 + bore)
+    tube = np.sqrt(distance * distance + (root.along - 7.0) ** 2) - bore * (1.0 - 0.12 * beat.contraction)
+    return np.maximum(tube, (-0.42 - facing) * root.ring)
 
 
 def _papillary(
@@ -253,25 +296,21 @@ def _papillary(
     return best
 
 
-def _cusps(
-    heart: Heart, ring: np.ndarray, along: np.ndarray, ax: np.ndarray, ay: np.ndarray, az: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _cusps(heart: Heart, root: _Root) -> tuple[np.ndarray, np.ndarray]:
     """Distances to the three aortic cusps, closed (a cup whose commissures form a Y) and open (against the wall)."""
     first = azimuth(80.0)
     first = first - heart.root_axis * (heart.root_axis @ first)
     first /= np.linalg.norm(first)
     second = np.cross(heart.root_axis, first)
-    u = ax * float(first[0]) + ay * float(first[1]) + az * float(first[2])
-    v = ax * float(second[0]) + ay * float(second[1]) + az * float(second[2])
-    commissure = None
-    for turn in (0.0, 120.0, 240.0):
-        c, s = float(np.cos(np.deg2rad(turn))), float(np.sin(np.deg2rad(turn)))
-        ahead, aside = u * c + v * s, v * c - u * s
-        line = np.hypot(aside, np.minimum(ahead, 0.0))
-        commissure = line if commissure is None else np.minimum(commissure, line)
+    u = sum(part * float(first[i]) for i, part in enumerate(root.across))
+    v = sum(part * float(second[i]) for i, part in enumerate(root.across))
+    lines = []
+    for turn in np.deg2rad((0.0, 120.0, 240.0)):
+        cosine, sine = float(np.cos(turn)), float(np.sin(turn))
+        lines.append(np.hypot(v * cosine - u * sine, np.minimum(u * cosine + v * sine, 0.0)))
     height = 9.0
-    commissure = np.hypot(commissure, np.maximum(np.abs(along - 0.75 * height) - 0.45 * height, 0.0))
-    inside = np.maximum(ring - heart.root, 0.0)
-    cup = _segment(ring, along, (0.86 * heart.root, 0.0), (0.5, 0.62 * height))
-    opened = _segment(ring, along, (0.84 * heart.root, 0.0), (0.74 * heart.root, 1.3 * height))
-    return np.hypot(np.minimum(commissure, cup), inside), opened
+    commissures = np.minimum(np.minimum(lines[0], lines[1]), lines[2])
+    commissures = np.hypot(commissures, np.maximum(np.abs(root.along - 0.75 * height) - 0.45 * height, 0.0))
+    cup = _segment(root.ring, root.along, (0.86 * heart.root, 0.0), (0.5, 0.62 * height))
+    closed = np.hypot(np.minimum(commissures, cup), np.maximum(root.ring - heart.root, 0.0))
+    return closed, _segment(root.ring, root.along, (0.84 * heart.root, 0.0), (0.74 * heart.root, 1.3 * height))

@@ -102,7 +102,7 @@ def train_counts(config: PhantomConfig) -> dict[str, int]:
     }
 
 
-def test_counts(split: str, total: int) -> dict[str, int]:
+def share_out(split: str, total: int) -> dict[str, int]:
     """Sequences per view of a test set: the study's proportions by largest remainder, one at least where it has any."""
     study = {view: count for view, count in STUDY_SEQUENCES[split].items() if count > 0}
     if total == 0:
@@ -160,6 +160,6 @@ def plan(config: PhantomConfig) -> list[PlannedSequence]:
             right += sequence.label == view
             number += 1
     for split, total in (("T1", config.t1_sequences), ("T2", config.t2_sequences)):
-        for view, count in test_counts(split, total).items():
+        for view, count in share_out(split, total).items():
             planned.extend(_planned(config, split, view, number) for number in range(count))
     return planned

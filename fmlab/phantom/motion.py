@@ -10,6 +10,7 @@ Out: `Beat` (fractions 0-1), drift of the probe (mm, 3 numbers in the image fram
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def systolic_fraction(heart_rate: float) -> float:
 
 def _ramp(phase: float, knots: list[tuple[float, float]]) -> float:
     """Cosine interpolation between (phase, value) knots that cover 0-1."""
-    for (left, low), (right, high) in zip(knots[:-1], knots[1:], strict=True):
+    for (left, low), (right, high) in pairwise(knots):
         if left <= phase <= right:
             share = (phase - left) / (right - left)
             return float(low + (high - low) * (0.5 - 0.5 * np.cos(np.pi * share)))

@@ -30,6 +30,12 @@ from fmlab.phantom.scanner import (
 )
 from fmlab.phantom.views import Pose, held, standard_pose
 
+BLOOD = 0.022
+"""Amplitude of blood relative to heart muscle: -33 dB."""
+
+DECORRELATION = 0.35
+"""Share of another speckle realisation at the quarters of the beat; at its start and half there is none."""
+
 
 @dataclass(frozen=True)
 class RenderedSequence:
@@ -163,21 +169,29 @@ def _frame(scene: _Scene, beat: Beat, phase: float, progress: float, frame: int)
         flat = np.zeros((SAMPLES // 2, LINES // 2), dtype=np.float32)
         shift = (flat + drift[0], flat + 2.0 * drift[2])
         label = np.zeros((SAMPLES, LINES), dtype=np.uint8)
-    # Speckle follows the tissue and slowly turns into another realisation and back, as tissue leaves the plane.
-    swing = 2.0 * np.pi * phase
-    mixed = scene.moving * np.complex64(np.exp(1j * 0.0)) + np.complex64(0.35 * np.sin(swing)) * scene.changing
-    mixed *= np.float32(1.0 / np.sqrt(1.0 + (0.35 * np.sin(swing)) ** 2))
-    moved = advect(mixed, scene.sector, *shift)
-    haze = np.float32(10.0 ** (scene.window.haze_db / 20.0))
-    noise = np.float32(10.0 ** (scene.window.noise_db / 20.0))
-    flow = np.roll(scene.changing, (37 * frame + 11, 53 * frame + 7), axis=(0, 1))
-    signal = moved * (echo.amplitude + 0.45 * echo.mirror)
-    signal += echo.mirror * np.complex64(0.8)
-    signal += flow * (echo.blood * np.float32(tissue.BLOOD))
-    signal += scene.still * (scene.around.near_wall + haze)
-    signal *= scene.gain
-    signal += noise * np.roll(scene.still, (91 * frame + 5, 29 * frame + 3), axis=(0, 1))
+    signal = _signal(scene, echo, shift, phase, frame)
     return ndimage.gaussian_filter(decibels(np.abs(signal)), (0.9, 0.8), truncate=2.0), label
+
+
+def _signal(
+    scene: _Scene, echo: tissue.Echo, shift: tuple[np.ndarray, np.ndarray], phase: float, frame: int
+) -> np.ndarray:
+    """What the receiver hears, (samples, lines) complex64: tissue, blood, still clutter, noise."""
+    # Speckle follows the tissue, and turns into another realisation and back, as tissue leaves the plane.
+    other = np.float32(DECORRELATION * np.sin(2.0 * np.pi * phase))
+    mixed = (scene.moving + other * scene.changing) * np.float32(1.0 / np.sqrt(1.0 + other * other))
+    signal = advect(mixed, scene.sector, *shift) * (echo.amplitude + np.float32(0.45) * echo.mirror)
+    signal += np.float32(0.8) * echo.mirror
+    # Blood has left by the next frame, and noise is new each time: shifted fields stand in for fresh ones.
+    signal += np.roll(scene.changing, (37 * frame + 11, 53 * frame + 7), axis=(0, 1)) * (echo.blood * np.float32(BLOOD))
+    signal += scene.still * (scene.around.near_wall + _linear(scene.window.haze_db))
+    signal *= scene.gain
+    signal += _linear(scene.window.noise_db) * np.roll(scene.still, (91 * frame + 5, 29 * frame + 3), axis=(0, 1))
+    return signal
+
+
+def _linear(decibel: float) -> np.float32:
+    return np.float32(10.0 ** (decibel / 20.0))
 
 
 def render(config: PhantomConfig, planned: PlannedSequence) -> RenderedSequence:
@@ -201,13 +215,8 @@ def render(config: PhantomConfig, planned: PlannedSequence) -> RenderedSequence:
     return RenderedSequence(
         frames=frames,
         masks=masks.reshape(count, IMAGE_SIZE, IMAGE_SIZE),
-        scored=scored_frames(planned.split, count, scene_scored(config)),
+        scored=scored_frames(planned.split, count, config.scored_frames),
         phases=phases,
         spacing_mm=scene.sector.spacing_mm,
         sector=scene.sector,
     )
-
-
-def scene_scored(config: PhantomConfig) -> int:
-    """Scored frames of a test sequence."""
-    return config.scored_frames

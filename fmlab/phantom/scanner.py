@@ -10,13 +10,14 @@ Out: complex speckle of unit power (samples, lines) complex64; echo levels in dB
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage
 
 IMAGE_SIZE = 256
-SAMPLES = 288
-LINES = 144
+SAMPLES = 256
+LINES = 128
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,20 @@ class Sector:
         """Size of a pixel in mm."""
         return self.depth_mm / (self.outer_radius - self.inner_radius)
 
-    def radius_and_angle(self) -> tuple[np.ndarray, np.ndarray]:
-        """Radius (pixels) and angle (degrees) of every pixel centre about the apex, two (256, 256) float32."""
-        row, column = np.mgrid[0:IMAGE_SIZE, 0:IMAGE_SIZE].astype(np.float32)
-        across, down = column - self.apex_x, row - self.apex_y
-        return np.hypot(across, down), np.degrees(np.arctan2(across, down))
-
     def mask(self) -> np.ndarray:
-        """The fan, (256, 256) bool: the only pixels that hold echoes."""
-        radius, angle = self.radius_and_angle()
-        return (radius >= self.inner_radius) & (radius <= self.outer_radius) & (np.abs(angle) <= self.half_angle)
+        """The fan, (256, 256) bool, read-only: the only pixels that hold echoes."""
+        return _fan(self)[0]
+
+
+@lru_cache(maxsize=4)
+def _fan(sector: Sector) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mask of the fan (256, 256) bool, and of its pixels the radius (pixels) and the angle (degrees), 1-D float32."""
+    row, column = np.indices((IMAGE_SIZE, IMAGE_SIZE), dtype=np.float32)
+    across, down = column - np.float32(sector.apex_x), row - np.float32(sector.apex_y)
+    radius, angle = np.hypot(across, down), np.degrees(np.arctan2(across, down))
+    mask = (radius >= sector.inner_radius) & (radius <= sector.outer_radius) & (np.abs(angle) <= sector.half_angle)
+    mask.flags.writeable = False
+    return mask, radius[mask], angle[mask]
 
 
 @dataclass(frozen=True)
@@ -167,10 +172,10 @@ class ScanMap:
 
 def scan_map(sector: Sector) -> ScanMap:
     """Index map from the polar grid to the pixels of `sector`."""
-    radius, angle = sector.radius_and_angle()
-    pixels = np.flatnonzero(sector.mask())
-    row = (radius.ravel()[pixels] - sector.inner_radius) / (sector.outer_radius - sector.inner_radius) * (SAMPLES - 1)
-    column = (angle.ravel()[pixels] + sector.half_angle) / (2.0 * sector.half_angle) * (LINES - 1)
+    mask, radius, angle = _fan(sector)
+    pixels = np.flatnonzero(mask)
+    row = (radius - sector.inner_radius) / (sector.outer_radius - sector.inner_radius) * (SAMPLES - 1)
+    column = (angle + sector.half_angle) / (2.0 * sector.half_angle) * (LINES - 1)
     low_row = np.clip(np.floor(row), 0, SAMPLES - 2).astype(np.int32)
     low_column = np.clip(np.floor(column), 0, LINES - 2).astype(np.int32)
     return ScanMap(

@@ -70,7 +70,8 @@ class Window:
     drift: Drift
 
 
-QUANTILES = (0.02, 0.25, 0.50, 0.75, 0.93, 0.995)
+QUANTILES = (0.02, 0.08, 0.15, 0.25, 0.37, 0.50, 0.62, 0.75, 0.85, 0.93, 0.98, 0.995)
+_STEPS = (-4.0, -2.4, -1.7, -1.10, -0.53, 0.0, 0.40, 0.80, 1.12, 1.42, 1.80, 2.05)
 
 
 def _jitter(rng: np.random.Generator, value: float, spread: float) -> float:
@@ -110,7 +111,7 @@ def draw_heart(rng: np.random.Generator, difficult: bool) -> Heart:
         chest=_jitter(rng, 15.0, 0.15),
         valve_thickness=_jitter(rng, 1.15, 0.12),
     )
-    return _diseased(rng, heart) if difficult and rng.random() < 0.75 else heart
+    return _diseased(rng, heart) if difficult and rng.random() < 0.65 else heart
 
 
 def _diseased(rng: np.random.Generator, heart: Heart) -> Heart:
@@ -142,17 +143,17 @@ def _diseased(rng: np.random.Generator, heart: Heart) -> Heart:
 
 def draw_hand(rng: np.random.Generator, difficult: bool) -> Hand:
     """The operator's deviation from the textbook plane; at the difficult site also turned hearts."""
-    spread = 1.45 if difficult else 1.0
-    rotation, tilt, steer = np.clip(rng.standard_normal(3), -2.2, 2.2) * (6.5, 2.3, 3.0) * spread
-    if difficult and rng.random() < 0.25:
+    spread = 1.3 if difficult else 1.0
+    rotation, tilt, steer = np.clip(rng.standard_normal(3), -2.2, 2.2) * (5.5, 1.9, 2.6) * spread
+    if difficult and rng.random() < 0.2:
         rotation += rng.choice([-1.0, 1.0]) * rng.uniform(12.0, 22.0)
-    shift = np.clip(rng.standard_normal(3), -2.2, 2.2) * (4.0, 2.0, 3.0) * spread
+    shift = np.clip(rng.standard_normal(3), -2.2, 2.2) * (3.5, 1.7, 3.0) * spread
     return Hand(float(rotation), float(tilt), float(steer), tuple(float(value) for value in shift))
 
 
 def draw_window(rng: np.random.Generator, machine: Machine, difficult: bool) -> Window:
     """Noise, haze, shadows and display of one sequence."""
-    poor = difficult and rng.random() < 0.5
+    poor = difficult and rng.random() < 0.4
     shadows = []
     for edge in (0.0, 1.0):
         if rng.random() < (0.65 if poor else 0.35):
@@ -162,11 +163,11 @@ def draw_window(rng: np.random.Generator, machine: Machine, difficult: bool) -> 
         shadows.append((rng.uniform(0.2, 0.8), width, rng.uniform(5, 25), rng.uniform(8, 30 if poor else 16)))
     middle = 27.0 * np.exp(0.25 * np.clip(rng.standard_normal(), -2, 2)) * (0.75 if poor else 1.0)
     contrast = machine.contrast * np.exp(0.10 * np.clip(rng.standard_normal(), -2, 2))
-    greys = np.minimum(middle * np.exp(np.array([-4.0, -1.10, 0.0, 0.80, 1.42, 2.05]) * contrast), 245.0)
+    greys = np.minimum(middle * np.exp(np.array(_STEPS) * contrast), 245.0)
     return Window(
-        noise_db=float(rng.uniform(-38, -30) + (6.0 if poor else 0.0)),
-        haze_db=float(rng.uniform(-34, -19) + (rng.uniform(3, 9) if poor else 0.0)),
-        attenuation_db_per_cm=float(rng.uniform(-0.2, 0.9) + (0.5 if poor else 0.0)),
+        noise_db=float(rng.uniform(-38, -30) + (3.0 if poor else 0.0)),
+        haze_db=float(rng.uniform(-34, -19) + (rng.uniform(1, 5) if poor else 0.0)),
+        attenuation_db_per_cm=float(rng.uniform(-0.2, 0.9) + (0.3 if poor else 0.0)),
         shadows=tuple(tuple(float(value) for value in shadow) for shadow in shadows),
         curve=tuple(float(grey) for grey in greys),
         drift=Drift(

@@ -15,8 +15,6 @@ import numpy as np
 from fmlab.phantom.anatomy import Distances, Heart
 from fmlab.phantom.scanner import LINES, SAMPLES, Sector, plane_points, polar_grid, smooth_noise
 
-BLOOD = 0.022
-
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -95,10 +93,9 @@ def heart_echo(heart: Heart, where: Distances, around: Surroundings, sector: Sec
     depth, _ = polar_grid(sector)
     outside = np.maximum(where.heart, 0.0)
     facing_heart = _facing(where.heart, step)
-    amplitude = around.amplitude * (1.0 if around.liver else 1.0) + 0.0
     # Behind the heart the pericardium meets lung: a bright haze that fades with distance.
     rear = np.clip((depth - 45.0) * 0.03, 0.0, 1.0)
-    amplitude = amplitude * (1.0 + around.lung * rear * np.exp(outside * np.float32(-1.0 / 16.0)))
+    amplitude = around.amplitude * (1.0 + around.lung * rear * np.exp(outside * np.float32(-1.0 / 16.0)))
 
     wall = _cover(where.heart, 0.7)
     muscle = around.muscle * (0.50 + 0.50 * _facing(where.epicardium, step))
@@ -113,16 +110,14 @@ def heart_echo(heart: Heart, where: Distances, around: Surroundings, sector: Sec
     inside = _cover(chambers, 0.6)
     inside *= 1.0 - _cover(where.papillary, 0.8) * (where.left_ventricle < 0)
     if heart.effusion > 0:
-        fluid = _cover(np.abs(where.heart - 0.5 * heart.effusion - 1.0) - 0.5 * heart.effusion, 0.6)
-        inside = np.maximum(inside, fluid)
+        inside = np.maximum(inside, _cover(np.maximum(0.8 - where.heart, where.pericardium), 0.6))
     blood = inside
 
     leaflet = _line(where.leaflets, heart.valve_thickness)
     amplitude = amplitude * (1.0 - blood)
-    rim = heart.effusion + 1.0
     facing = _facing(chambers, step)
     mirror = 1.6 * _line(chambers, 0.8) * facing * facing
-    mirror += (3.2 + 2.0 * rear) * _line(where.heart - rim, 1.1) * facing_heart * facing_heart
+    mirror += (3.2 + 2.0 * rear) * _line(where.pericardium - 1.0, 1.1) * facing_heart * facing_heart
     amplitude += leaflet * 1.5
     mirror += 1.2 * leaflet * _facing(where.leaflets, step)
     return Echo(amplitude, mirror, blood)
@@ -148,40 +143,55 @@ def labels(where: Distances) -> np.ndarray:
 
 def absent_echo(rng: np.random.Generator, sector: Sector, chest_mm: float) -> Echo:
     """A picture without a heart: lung behind ribs, abdomen, layered muscle, or a probe with poor contact."""
-    kind = rng.choice(["lung", "abdomen", "muscle", "air"], p=[0.35, 0.30, 0.20, 0.15])
+    draw = (_lung, _abdomen, _muscle, _air)[int(rng.choice(4, p=[0.30, 0.35, 0.20, 0.15]))]
     right, ahead = plane_points(sector)
-    depth, angle = polar_grid(sector)
-    mirror = np.zeros((SAMPLES, LINES), dtype=np.float32)
-    if kind == "lung":
-        pleura = chest_mm + rng.uniform(4.0, 14.0)
-        bow = ahead + rng.uniform(-0.003, 0.003) * right**2
-        amplitude = (
-            0.8
-            * np.exp(-np.maximum(bow - pleura, 0.0) / rng.uniform(18, 60))
-            * 10 ** (smooth_noise(rng, 8, 7) * 4 / 20)
-        )
-        for echo in range(1, 6):
-            mirror += rng.uniform(1.5, 4.0) * 0.55**echo * _line(bow - echo * pleura, 1.2)
-        streak = np.maximum(smooth_noise(rng, 2, int(rng.integers(14, 40))) - rng.uniform(0.5, 1.5), 0.0)
-        amplitude = amplitude + rng.uniform(0.2, 1.4) * streak * (bow > pleura) * np.exp(-depth / 140.0)
-    elif kind == "abdomen":
-        amplitude = 0.6 * 10.0 ** (2.0 * smooth_noise(rng, 9, 7) / 20.0) * _vessels(rng, sector)
-        edge = ahead - rng.uniform(60, 130) + rng.uniform(-0.006, 0.006) * (right - rng.uniform(-30, 30)) ** 2
-        mirror += rng.uniform(1.0, 4.0) * _line(edge, 1.3)
-        amplitude = amplitude * (1.0 - rng.uniform(0.0, 0.9) * _cover(-edge, 3.0))
-        for _ in range(int(rng.integers(0, 3))):
-            centre = rng.uniform((-45.0, 40.0), (45.0, 120.0))
-            size = rng.uniform(8.0, 24.0, 2)
-            hollow = (np.hypot((right - centre[0]) / size[0], (ahead - centre[1]) / size[1]) - 1.0) * size.min()
-            amplitude = amplitude * (1.0 - 0.95 * _cover(hollow, 1.0)) + 1.2 * _line(hollow, 1.0)
-    elif kind == "muscle":
-        slope = rng.uniform(-0.4, 0.4)
-        band = np.sin((ahead + slope * right + 3.0 * smooth_noise(rng, 6, 5)) * rng.uniform(0.4, 0.9))
-        amplitude = (0.35 + 0.5 * np.maximum(band, 0.0) ** 3) * 10 ** (smooth_noise(rng, 12, 9) * 4 / 20)
-        amplitude = amplitude * np.exp(-depth / rng.uniform(40, 120))
-    else:
-        amplitude = 1.2 * np.exp(-depth / rng.uniform(12, 40)) * 10 ** (smooth_noise(rng, 12, 8) * 5 / 20)
-        ring = rng.uniform(5.0, 12.0)
-        mirror += 0.8 * np.maximum(np.cos(2 * np.pi * depth / ring), 0.0) ** 4 * np.exp(-depth / rng.uniform(25, 70))
-        mirror = mirror * np.ones_like(angle)
-    return Echo(amplitude.astype(np.float32), mirror.astype(np.float32), np.zeros((SAMPLES, LINES), dtype=np.float32))
+    ahead = ahead + 2.5 * smooth_noise(rng, 4, 5) + 0.8 * smooth_noise(rng, 12, 12)
+    amplitude, mirror = draw(rng, sector, right, ahead, chest_mm)
+    amplitude = amplitude * 10.0 ** ((4.0 * smooth_noise(rng, 6, 6) + 2.0 * smooth_noise(rng, 18, 12)) / 20.0)
+    nothing = np.zeros((SAMPLES, LINES), dtype=np.float32)
+    return Echo(amplitude.astype(np.float32), (nothing + mirror).astype(np.float32), nothing)
+
+
+_Picture = tuple[np.ndarray, np.ndarray]
+
+
+def _lung(rng: np.random.Generator, sector: Sector, right: np.ndarray, ahead: np.ndarray, chest_mm: float) -> _Picture:
+    """Pleural line with its repetitions (A-lines) and comet tails (B-lines)."""
+    pleura = chest_mm + rng.uniform(4.0, 14.0)
+    bow = ahead + rng.uniform(-0.003, 0.003) * right**2
+    amplitude = 0.7 * np.exp(-np.maximum(bow - pleura, 0.0) / rng.uniform(18.0, 60.0))
+    mirror = sum(rng.uniform(1.0, 3.0) * 0.5**turn * _line(bow - (turn + 1) * pleura, 1.3) for turn in range(5))
+    streaks = np.maximum(smooth_noise(rng, 2, int(rng.integers(8, 30))) - rng.uniform(0.3, 1.3), 0.0)
+    comet = streaks * _cover(pleura - bow, 2.0) * np.exp(-ahead / rng.uniform(80.0, 160.0))
+    return amplitude + rng.uniform(0.2, 1.2) * comet, mirror
+
+
+def _abdomen(
+    rng: np.random.Generator, sector: Sector, right: np.ndarray, ahead: np.ndarray, chest_mm: float
+) -> _Picture:
+    """Liver with its veins, hollow organs, and a diaphragm beyond it."""
+    amplitude = 0.6 * _vessels(rng, sector)
+    edge = ahead - rng.uniform(60.0, 130.0) + rng.uniform(-0.006, 0.006) * (right - rng.uniform(-30.0, 30.0)) ** 2
+    mirror = rng.uniform(0.5, 2.5) * _line(edge, 1.3)
+    amplitude = amplitude * (1.0 - rng.uniform(0.0, 0.8) * _cover(-edge, 3.0))
+    for _ in range(int(rng.integers(1, 5))):
+        centre, size = rng.uniform((-45.0, 35.0), (45.0, 125.0)), rng.uniform(7.0, 26.0, 2)
+        hollow = (np.hypot((right - centre[0]) / size[0], (ahead - centre[1]) / size[1]) - 1.0) * size.min()
+        amplitude = amplitude * (1.0 - 0.96 * _cover(hollow, 1.0)) + rng.uniform(0.1, 1.0) * _line(hollow, 1.2)
+    return amplitude, mirror
+
+
+def _muscle(
+    rng: np.random.Generator, sector: Sector, right: np.ndarray, ahead: np.ndarray, chest_mm: float
+) -> _Picture:
+    """Striped layers of muscle and fascia, darker with depth."""
+    band = np.sin((ahead + rng.uniform(-0.4, 0.4) * right) * rng.uniform(0.25, 0.7))
+    amplitude = (0.15 + 0.6 * np.maximum(band, 0.0) ** 3) * np.exp(-ahead / rng.uniform(40.0, 120.0))
+    return amplitude, rng.uniform(0.2, 1.2) * _line(ahead - rng.uniform(1.5, 4.0) * chest_mm, 1.5)
+
+
+def _air(rng: np.random.Generator, sector: Sector, right: np.ndarray, ahead: np.ndarray, chest_mm: float) -> _Picture:
+    """Poor contact: rings of the probe's own echo, then haze."""
+    depth, _ = polar_grid(sector)
+    rings = np.maximum(np.cos(2.0 * np.pi * depth / rng.uniform(5.0, 12.0)), 0.0) ** 4
+    return 1.0 * np.exp(-ahead / rng.uniform(15.0, 45.0)), 0.7 * rings * np.exp(-depth / rng.uniform(25.0, 70.0))

@@ -101,9 +101,9 @@ def standard_pose(view: str, heart: Heart) -> Pose:
     if view in ("4CH", "NO-ORGAN"):
         return _apical(heart, 20.0, tilt=-2.5)
     if view == "A-5CH":
-        return _apical(heart, 20.0, tilt=5.5)
+        return _apical(heart, 20.0, tilt=6.5)
     if view == "A-RV":
-        return _apical(heart, 12.0, tilt=-2.0, steer=-13.0, shift=-6.0)
+        return _apical(heart, 12.0, tilt=-2.0, steer=-15.0, shift=-10.0)
     if view == "2CH":
         return _apical(heart, 80.0)
     if view == "APLAX":

@@ -17,9 +17,9 @@ import plotly.graph_objects as go
 
 from fmlab.plots.palette import Look, adaptation_dashes, backbone_looks, translucent
 from fmlab.plots.theme import INKS, Mode, remark, template
-from fmlab.plots.wording import adaptation_name, measure_name, percent, size_title
+from fmlab.plots.wording import adaptation_name, in_usual_order, measure_name, percent, size_title
 
-HEIGHT = 460  # pixels
+HEIGHT = 440  # pixels
 MARGIN_TOP = 74
 MARGIN_BOTTOM = 76
 PANEL_GAP = 0.03  # of the width
@@ -119,7 +119,7 @@ def percent_range(table: pd.DataFrame, majority: Mapping[str, float]) -> tuple[f
 def _lines(
     table: pd.DataFrame, test_sets: Sequence[str], looks: Mapping[str, Look], names: Mapping[str, str]
 ) -> Iterator[Line]:
-    adaptations = sorted(table["adaptation"].unique())
+    adaptations = in_usual_order(table["adaptation"])
     dashes = {floor: adaptation_dashes(adaptations, floor) for floor in (False, True)}
     # Floors first, so that what matters is drawn over them.
     ordered = sorted(looks, key=lambda key: (not looks[key].floor, key))
@@ -183,6 +183,7 @@ def _points(line: Line) -> dict[str, Any]:
             "color": line.look.colour,
             "line": {"width": 2 if line.open_marker or floor else 0, "color": line.look.colour},
         },
+        "cliponaxis": False,
         "unselected": {"marker": {"opacity": 1}},
         "selected": {"marker": {"size": 15}},
         "customdata": [
@@ -316,6 +317,9 @@ def _majority_labels(
             "y": 100 * majority[test_set],
             "xanchor": "right",
             "yanchor": "bottom",
+            "yshift": 2,
+            "borderpad": 1,
+            "bgcolor": translucent(INKS[mode].surface, 0.75),
             "font": {"size": 12, "color": INKS[mode].quiet},
         }
         for panel, test_set in enumerate(test_sets)

@@ -14,6 +14,7 @@ from fmlab.plots.theme import INKS, Mode, remark, template
 from fmlab.plots.wording import percent, signed_points, size_text
 
 ROW_PIXELS = 30
+LONGEST_SIDE = 24  # characters of a name that stands above half a figure
 CLASS_MEASURES = {"recall": ("circle", 0), "precision": ("diamond-open", 1), "f1": ("line-ns-open", 2)}
 
 
@@ -143,11 +144,16 @@ def difference_dots(
         "hovertemplate": "%{y}: <b>%{x:+.1f} points</b><br>95 % paired interval %{customdata[2]} to %{customdata[3]}"
         "<br>%{customdata[1]}<extra></extra>",
     }
-    layout = _rows_layout(labels, f"{first} minus {second} (percentage points)", mode, title)
-    layout["xaxis"] |= {"range": None, "dtick": None}
+    layout = _rows_layout(labels, "difference (percentage points)", mode, title)
+    reach = 115 * float(max(rows["high"].max(), -rows["low"].min(), 0.01))
+    layout["xaxis"] |= {"range": [-reach, reach], "dtick": None}
     layout["showlegend"] = False
     layout["shapes"] = [_rule(0, mode, "solid")]
-    layout["annotations"] = remark(mode, synthetic, remarks)
+    layout["annotations"] = [
+        *remark(mode, synthetic, remarks),
+        _side(f"← {shortened(second)} better", 0, mode),
+        _side(f"{shortened(first)} better →", 1, mode),
+    ]
     return go.Figure(data=[trace], layout=layout)
 
 
@@ -186,6 +192,17 @@ def _error_bars(values: pd.Series, low: pd.Series, high: pd.Series, colour: str)
 def _rule(x: float, mode: Mode, dash: str) -> dict[str, Any]:
     line = {"color": INKS[mode].quiet, "width": 1.3, "dash": dash}
     return {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": line, "layer": "below"}
+
+
+def shortened(name: str, longest: int = LONGEST_SIDE) -> str:
+    """A name cut to `longest` characters, the cut shown."""
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+
+
+def _side(text: str, x: int, mode: Mode) -> dict[str, Any]:
+    """What a side of the difference means, above the figure's left (0) or right (1) corner."""
+    place = {"xref": "paper", "yref": "paper", "x": x, "y": 1, "xanchor": "right" if x else "left", "yanchor": "bottom"}
+    return {"text": text, "showarrow": False, "font": {"size": 12, "color": INKS[mode].quiet}} | place
 
 
 def _rule_label(x: float, text: str, mode: Mode) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from fmlab.plots.palette import category_looks
 from fmlab.plots.theme import INKS, Mode, remark, template
 
-HEIGHT = 600
+HEIGHT = 560
 MISSING = "unknown"
 CORRECT, WRONG = "correct", "wrong"
 MOST_CATEGORIES = 40  # a legend longer than this hides the map; the rarest are drawn together
@@ -24,6 +24,7 @@ def projection_map(
     colour: str,
     *,
     order: Sequence[str] = (),
+    missing: str = MISSING,
     title: str = "",
     synthetic: bool = False,
     remarks: Sequence[str] = (),
@@ -32,14 +33,15 @@ def projection_map(
     """The map coloured by `colour`; categories stand in `order` first, then by name, each with its number of images.
 
     Args:
-        table: image_id, x, y and `colour`; a missing value is drawn as "unknown".
+        table: image_id, x, y and `colour`.
+        missing: what a missing value is called; such points are drawn pale.
         order: the categories whose order, and with it whose colours, are fixed, as the classes of the dataset.
     """
-    values = categories(table[colour])
+    values = categories(table[colour], missing)
     present = set(values.unique())
     names = [name for name in order if name in present]
-    names += sorted(present - set(names) - {MISSING, OTHERS}) + [name for name in (OTHERS, MISSING) if name in present]
-    looks = _looks(names, order, mode)
+    names += sorted(present - set(names) - {missing, OTHERS}) + [name for name in (OTHERS, missing) if name in present]
+    looks = _looks(names, order, missing, mode)
     size = 7 if len(table) <= 2_000 else 5 if len(table) <= 8_000 else 3.5
     traces = []
     for name in names:
@@ -57,7 +59,7 @@ def projection_map(
                     "color": hue,
                     "symbol": symbol,
                     "size": size * (1.5 if name == WRONG else 1.0),
-                    "opacity": 0.45 if name in (CORRECT, MISSING, OTHERS) else 0.85,
+                    "opacity": 0.45 if name in (CORRECT, missing, OTHERS) else 0.85,
                     "line": {"width": 0},
                 },
                 "hovertemplate": f"<b>{name}</b><extra></extra>",
@@ -79,22 +81,22 @@ def projection_map(
     return go.Figure(data=traces, layout=layout)
 
 
-def categories(column: pd.Series) -> pd.Series:
+def categories(column: pd.Series, missing: str = MISSING) -> pd.Series:
     """The column as category names: missing ones named, booleans as they are meant, the rarest beyond 40 together."""
     if column.dtype == bool:
         return column.map({True: CORRECT, False: WRONG})
-    names = column.astype("object").where(column.notna(), MISSING).astype(str)
+    names = column.astype("object").where(column.notna(), missing).astype(str)
     counts = names.value_counts()
     if len(counts) <= MOST_CATEGORIES:
         return names
     return names.where(names.isin(counts.index[: MOST_CATEGORIES - 1]), OTHERS)
 
 
-def _looks(names: Sequence[str], order: Sequence[str], mode: Mode) -> dict[str, tuple[str, str]]:
+def _looks(names: Sequence[str], order: Sequence[str], missing: str, mode: Mode) -> dict[str, tuple[str, str]]:
     """Colour and symbol of each category; those in `order` keep theirs whether or not all are present."""
     ink = INKS[mode]
     fixed = list(order) + [name for name in names if name not in order]
     looks = category_looks(fixed, mode)
     alarm = {"light": "#BD1F01", "dark": "#FF6B4A"}[mode]
-    special = {CORRECT: (ink.axis, "circle"), WRONG: (alarm, "x"), MISSING: (ink.axis, "circle-open")}
-    return {name: special.get(name, looks[name]) for name in names}
+    special = {CORRECT: (ink.axis, "circle"), WRONG: (alarm, "x"), missing: (ink.axis, "circle-open")}
+    return {name: looks[name] if name in order else special.get(name, looks[name]) for name in names}

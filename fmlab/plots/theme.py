@@ -34,7 +34,7 @@ class Ink:
 
 INKS: dict[Mode, Ink] = {
     "light": Ink("#1F2933", "#55606B", "#8A94A0", "#E4E8EC", "#FFFFFF", "#8A4B00"),
-    "dark": Ink("#E8ECF0", "#A9B3BD", "#77828D", "#2C343D", "#12171C", "#F2B632"),
+    "dark": Ink("#E8ECF0", "#A9B3BD", "#77828D", "#2C343D", "#11191E", "#F2B632"),
 }
 
 

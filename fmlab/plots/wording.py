@@ -4,6 +4,7 @@ In: the keys used in tables and configs. Out: short English text. Fractions 0–
 """
 
 import math
+from collections.abc import Iterable
 
 MEASURES: dict[str, str] = {
     "image_accuracy": "image accuracy",
@@ -47,6 +48,12 @@ def adaptation_name(adaptation: str) -> str:
     return ADAPTATIONS.get(adaptation, adaptation.replace("_", " "))
 
 
+def in_usual_order(adaptations: Iterable[str]) -> list[str]:
+    """Adaptations as figures and lists show them: the linear probe first, unknown ones last, by name."""
+    usual = list(ADAPTATIONS)
+    return sorted(set(adaptations), key=lambda key: (usual.index(key) if key in usual else len(usual), key))
+
+
 def size_title(scheme: str) -> str:
     """The title of the axis of sizes, with its unit."""
     return SIZE_TITLES.get(scheme, f"size ({scheme})")
@@ -66,9 +73,13 @@ def percent(fraction: float | None) -> str:
 
 
 def percent_interval(value: float, low: float, high: float) -> str:
-    """A fraction with its interval, `87.5 (84.1–90.2) %`; without an interval the value alone."""
+    """A fraction with its interval, `87.5 (84.1–90.2) %`; without an interval the value alone.
+
+    A t interval may pass 0 or 100 %; a fraction cannot, so the interval ends there.
+    """
     if any(math.isnan(number) for number in (value, low, high)):
         return percent(value)
+    low, high = max(0.0, low), min(1.0, high)
     return f"{100 * value:.1f} ({100 * low:.1f}–{100 * high:.1f}) %"
 
 

@@ -46,6 +46,18 @@ def read_table(path: Path) -> Table:
     return parse_table(path.read_bytes(), path.name)
 
 
+def read_pairs(path: Path) -> list[tuple[str, str]]:
+    """The lines of a text table with two columns, the first line included, whether or not it is a header."""
+    if not path.is_file():
+        raise BadInput(f"There is no table {str(path)!r}. Check the path.")
+    text, _ = _decode(path.read_bytes(), path.name)
+    rows = _parse(text, _delimiter(text), path.name)
+    for line, cells in rows or [(1, [])]:
+        if len(cells) != 2:
+            raise BadInput(f"Line {line} of {path.name} has {len(cells)} cells; this table needs two columns.")
+    return [(left, right) for _, (left, right) in rows]
+
+
 def parse_table(content: bytes, name: str) -> Table:
     """The table in the bytes of a delimited text file."""
     text, notes = _decode(content, name)

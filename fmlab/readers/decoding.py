@@ -72,7 +72,6 @@ class _Pool:
     def __init__(self, lists: list[list[SourceFile]], decoding: Decoding, processes: int) -> None:
         self._lists, self._decoding = lists, decoding
         self._answers: list[Queue[Images | BaseException | None]] = [Queue(AHEAD) for _ in lists]
-        self._next = iter(range(len(lists)))
         self._waiting: Queue[int] = Queue()
         for position in range(len(lists)):
             self._waiting.put(position)
@@ -173,6 +172,8 @@ class _Process:
             process = self._running()
             self._send(process, files)
             while (images := pickle.load(process.stdout)) is not None:  # type: ignore[arg-type]
+                if isinstance(images, BaseException):
+                    raise images
                 yield images
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
             self.stop()

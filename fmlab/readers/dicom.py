@@ -19,13 +19,12 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_color_lut, apply_voi, iter_pixels
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 
 from fmlab.data.writer import ImageRow
 from fmlab.errors import BadInput, UnreadableImage
-from fmlab.readers.columns import read_table
+from fmlab.readers.columns import read_pairs
 from fmlab.readers.folder import labels_note, places
 from fmlab.readers.sources import (
     DecodedImage,
@@ -43,6 +42,8 @@ from fmlab.readers.sources import (
 from fmlab.readers.stills import check_size, frame_row
 
 TISSUE, TWO_DIMENSIONAL, CENTIMETRES = 1, 1, 3  # codes of PS3.3 C.8.5.5.1
+PILLOW_SYNTAXES = (JPEGBaseline8Bit,)
+COLOURS = ("Red", "Green", "Blue")
 MOST_CLASSES = 100  # more folders than that with a patient each are patients
 FULL_RANGE = "more than 8 bits and no window in the header, scaled from the full stored range to 0–255"
 # What a folder may be named after, if its name identifies someone.
@@ -101,12 +102,11 @@ def dicom_row(row: ImageRow, path: str, key: bytes) -> ImageRow:
 
 
 def _labels_from(table_path: Path, paths: list[str]) -> list[str | None]:
-    table = read_table(table_path)
-    if len(table.columns) != 2:
-        raise BadInput(f"{table_path.name} has {len(table.columns)} columns; a table of labels has two: path, label.")
-    cells, labels = table.columns.values()
-    label_of = dict(zip((cell.replace("\\", "/").removeprefix("./") for cell in cells), labels, strict=True))
-    unknown = [cell for cell in label_of if cell not in set(paths)]
+    known = set(paths)
+    pairs = [(cell.replace("\\", "/").removeprefix("./"), label) for cell, label in read_pairs(table_path)]
+    pairs = pairs if pairs[0][0] in known else pairs[1:]  # the first line is a header unless it names a file
+    label_of = dict(pairs)
+    unknown = [cell for cell in label_of if cell not in known]
     if unknown:
         raise BadInput(
             f"{table_path.name} names {len(unknown)} files that are not DICOM files of the source, {unknown[0]!r} for one. "
@@ -176,7 +176,7 @@ def decode_dicom(file: SourceFile, decoding: Decoding) -> Iterator[DecodedImage]
             raise UnreadableImage(f"Frame {file.only_frame} was asked for; it has {count}, counted from 0.")
         check_size(int(header.Columns), int(header.Rows), len(frames))
         region = scan_region(header)
-        decoded = _frames(header, frames.tolist())
+        decoded = iter_pixels(header, indices=frames.tolist(), decoding_plugin=_decoder(header))
         for frame in frames.tolist():
             here = frame_row(replace(file, row=row), frame) if count > 1 else row
             try:
@@ -193,10 +193,12 @@ def read_header(path: Path) -> FileDataset:
     try:
         if path.stat().st_size == 0:
             raise UnreadableImage("The file is empty.")
-        header = pydicom.dcmread(path, force=True, defer_size=None)
+        header = pydicom.dcmread(path, force=True)
     except FileNotFoundError as error:
         raise UnreadableImage("The file is not there.") from error
-    except (InvalidDicomError, OSError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
+    except UnreadableImage:
+        raise
+    except Exception as error:  # parsers raise anything at damaged files, and their text may identify
         raise UnreadableImage(f"It is not a DICOM file, or its header is damaged ({type(error).__name__}).") from error
     if "Rows" not in header or "Columns" not in header or not (header.Rows and header.Columns):
         raise UnreadableImage("It is not a DICOM file, or one without an image.")
@@ -205,11 +207,35 @@ def read_header(path: Path) -> FileDataset:
     if "TransferSyntaxUID" not in getattr(header, "file_meta", {}):
         header.file_meta = FileMetaDataset()
         header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian  # the standard's default, PS3.5 section 10
+    if header.file_meta.TransferSyntaxUID == ExplicitVRBigEndian:
+        _palette_to_little_endian(header)
     return header
 
 
-def _frames(header: FileDataset, frames: list[int]) -> Iterator[np.ndarray]:
-    yield from iter_pixels(header, indices=frames)
+def _palettes(header: FileDataset) -> list[pydicom.DataElement]:
+    names = (f"{kind}{colour}PaletteColorLookupTableData" for kind in ("", "Segmented") for colour in COLOURS)
+    return [header[name] for name in names if name in header]
+
+
+def _palette_to_little_endian(header: FileDataset) -> None:
+    """pydicom reads a palette's 16-bit words as little-endian, whatever the file's byte order is."""
+    for element in _palettes(header):
+        element.value = np.frombuffer(element.value, ">u2").astype("<u2").tobytes()
+
+
+def palette_depth(header: FileDataset) -> int:
+    """Bits of a palette's colours as they are, 8 or 16."""
+    if int(header.RedPaletteColorLookupTableDescriptor[2]) <= 8:
+        return 8
+    if any("Segmented" in element.keyword for element in _palettes(header)):
+        return 16  # lengths and opcodes stand between the colours, so they cannot be judged one by one
+    return 16 if max(int(np.frombuffer(e.value, "<u2").max()) for e in _palettes(header)) > 255 else 8
+
+
+def _decoder(header: FileDataset) -> str:
+    """Pillow where it can (it is twice as fast on JPEG as gdcm, which is the default), else what pydicom chooses."""
+    eight_bits = int(header.get("BitsStored") or 8) <= 8
+    return "pillow" if eight_bits and header.file_meta.TransferSyntaxUID in PILLOW_SYNTAXES else ""
 
 
 def _reason(error: Exception, header: FileDataset) -> str:
@@ -227,7 +253,8 @@ def to_eight_bits(pixels: np.ndarray, header: FileDataset) -> tuple[np.ndarray, 
     bits = int(header.get("BitsStored") or 8)
     if kind == "PALETTE COLOR":
         coloured = apply_color_lut(pixels, header)[..., :3]
-        return (coloured >> 8).astype(np.uint8) if coloured.dtype == np.uint16 else coloured, ()
+        # Some devices write 8-bit colours into a 16-bit palette; a palette that is truly 16 bits deep goes beyond 255.
+        return (coloured >> 8 if palette_depth(header) > 8 else coloured).astype(np.uint8), ()
     if kind.startswith("MONOCHROME"):
         grey, remarks = _grey(pixels, header, bits)
         return (255 - grey if kind == "MONOCHROME1" else grey), remarks

@@ -7,8 +7,10 @@ gives the same dataset. What cannot be used becomes a row with its reason.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from fmlab.data.folders import PROOF, recover
 from fmlab.data.manifest import Dataset, check_name
@@ -17,6 +19,7 @@ from fmlab.errors import BadInput, NameTaken
 from fmlab.readers.auto import AUTO, choose_reader
 from fmlab.readers.decoding import decode_all
 from fmlab.readers.sources import DecodedImage, Decoding, ReaderOptions, Scan
+from fmlab.readers.uploads import SIZE_CAP, unpacked_upload
 from fmlab.settings import Home
 
 MOST_CLASSES = 1000  # ImageNet's number: a column with more different values is a measurement or an identifier
@@ -44,17 +47,61 @@ def import_dataset(
     Raises `BadInput` (nothing to read, ambiguous layout, name taken, …), `StorageFull`, `Cancelled`; then nothing is kept.
     """
     refuse_taken(home, name)
-    if source.suffix.lower() == ".zip" and source.is_file():
-        raise BadInput("zip")
     options = options or ReaderOptions()
-    chosen = choose_reader(source, reader)
-    scan = chosen.scan(source, options, home.pseudonym_key())
-    check_scan(scan)
-    decoding = Decoding(chosen.name, scan.root, options, home.pseudonym_key())
-    with DatasetWriter(home, name) as writer:
-        remarks = write_images(writer, scan, decoding, processes, on_progress, cancelled)
-        facts = CardFacts(source=chosen.name, mask_sector=scan.mask_sector, notes=(*scan.notes, *remarks))
-        return writer.finish(facts, scan.classes, split_seed, folds)
+    with opened_source(home, source) as root:
+        chosen = choose_reader(root, reader)
+        scan = chosen.scan(root, options, home.pseudonym_key())
+        check_scan(scan)
+        decoding = Decoding(chosen.name, scan.root, options, home.pseudonym_key())
+        with DatasetWriter(home, name) as writer:
+            decoded = decode_all(scan.files, decoding, processes, cancelled)
+            remarks = write_decoded(writer, decoded, len(scan.files), on_progress)
+            facts = CardFacts(source=chosen.name, mask_sector=scan.mask_sector, notes=(*scan.notes, *remarks))
+            return writer.finish(facts, scan.classes, split_seed, folds)
+
+
+def import_upload(
+    home: Home,
+    files: Sequence[tuple[str, IO[bytes]]],
+    name: str,
+    *,
+    reader: str = AUTO,
+    options: ReaderOptions | None = None,
+    folds: int | None = None,
+    split_seed: int = 0,
+    processes: int | None = None,
+    on_progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    size_cap: int = SIZE_CAP,
+) -> Dataset:
+    """Import files dropped into the browser (their names and contents), archives unpacked; see `import_dataset`.
+
+    The files are removed afterwards, whatever happens.
+    """
+    refuse_taken(home, name)
+    with unpacked_upload(home, files, size_cap) as source:
+        return import_dataset(
+            home,
+            source,
+            name,
+            reader=reader,
+            options=options,
+            folds=folds,
+            split_seed=split_seed,
+            processes=processes,
+            on_progress=on_progress,
+            cancelled=cancelled,
+        )
+
+
+@contextmanager
+def opened_source(home: Home, source: Path) -> Iterator[Path]:
+    """The source itself, or for a .zip its unpacked content for as long as the block lasts."""
+    if not (source.suffix.lower() == ".zip" and source.is_file()):
+        yield source
+        return
+    with source.open("rb") as file, unpacked_upload(home, [(source.name, file)]) as folder:
+        yield folder
 
 
 def refuse_taken(home: Home, name: str) -> None:
@@ -74,28 +121,22 @@ def check_scan(scan: Scan) -> None:
         )
 
 
-def write_images(
+def write_decoded(
     writer: DatasetWriter,
-    scan: Scan,
-    decoding: Decoding,
-    processes: int | None,
+    decoded: Iterable[tuple[int, list[DecodedImage]]],
+    files: int,
     on_progress: Progress | None,
-    cancelled: Callable[[], bool] | None,
+    named: Callable[[DecodedImage], DecodedImage] | None = None,
 ) -> tuple[str, ...]:
-    """Decode every file of a scan into a writer. Returns notes on what was remarkable in how many images."""
+    """Write decoded images, or the reasons why there are none. Returns notes on what was remarkable in how many images."""
     remarks: Counter[str] = Counter()
-    for done, images in decode_all(scan.files, decoding, processes, cancelled):
-        add_images(writer, images)
-        remarks.update(remark for image in images for remark in image.remarks)
-        if on_progress is not None and not images:
-            on_progress(done, len(scan.files), "decoding")
+    for done, images in decoded:
+        for image in images if named is None else map(named, images):
+            if image.pixels is None:
+                writer.add_unreadable(image.row, image.problem or "It holds no pixels.")
+            else:
+                writer.add(image.row, image.pixels, image.mask)
+            remarks.update(image.remarks)
+        if on_progress is not None:
+            on_progress(done, files, "decoding")
     return tuple(f"{count} images: {remark}." for remark, count in remarks.most_common(LISTED_REMARKS))
-
-
-def add_images(writer: DatasetWriter, images: Iterable[DecodedImage]) -> None:
-    """Add decoded images and the reasons of the others."""
-    for image in images:
-        if image.pixels is None:
-            writer.add_unreadable(image.row, image.problem or "It holds no pixels.")
-        else:
-            writer.add(image.row, image.pixels, image.mask)

@@ -6,9 +6,7 @@ What happens to the pixels: EXIF orientation is applied; palettes are expanded; 
 colours stay as stored); 16-bit grey is scaled from its full range 0–65535 to 0–255; CMYK and YCbCr become RGB.
 """
 
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +25,6 @@ LARGEST_CLIP = 256 << 20  # pixels in all chosen frames of one file
 CLASS_INDICES = 32  # a mask whose values all lie below holds class indices; any other is black and white
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF", "JPEG2000")
-DECODER_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error, zlib.error, OverflowError)
 
 
 def check_size(width: int, height: int, frames: int = 1) -> None:
@@ -59,7 +56,9 @@ def open_still(path: Path) -> Image.Image:
         raise UnreadableImage("Its content is not that of an image.") from error
     except Image.DecompressionBombError as error:
         raise UnreadableImage(f"It claims more than {LARGEST_IMAGE >> 20} megapixels, the limit.") from error
-    except DECODER_ERRORS as error:
+    except UnreadableImage:
+        raise
+    except Exception as error:  # decoders raise anything at damaged files
         raise UnreadableImage(f"Its header is damaged ({error}).") from error
     try:
         check_size(*picture.size)
@@ -76,7 +75,7 @@ def decode_pixels(picture: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
             warnings.simplefilter("ignore")  # oddities in metadata; what concerns pixels raises
             picture.load()
             upright = ImageOps.exif_transpose(picture)
-    except DECODER_ERRORS as error:
+    except Exception as error:  # decoders raise anything at damaged files
         raise UnreadableImage(f"It is truncated or damaged ({error}).") from error
     mode = upright.mode
     if mode.startswith("I;16"):
@@ -137,7 +136,7 @@ def decode_still(file: SourceFile, decoding: Decoding, default_frames: int | Non
             try:
                 picture.seek(frame)
                 pixels, remarks = decode_pixels(picture)
-            except (UnreadableImage, *DECODER_ERRORS) as error:
+            except Exception as error:  # decoders raise anything at damaged files
                 yield DecodedImage(row, problem=f"The file breaks off at this frame ({error}).")
                 return
             yield DecodedImage(row, pixels, remarks=remarks)
@@ -155,7 +154,7 @@ def with_mask(image: DecodedImage, file: SourceFile, root: Path) -> DecodedImage
     try:
         mask = join_masks([root / path for path in file.masks])
         if mask.shape != image.pixels.shape[:2]:
-            raise UnreadableImage(f"It measures {mask.shape[1]}×{mask.shape[0]} pixels, its image not.")
+            raise UnreadableImage("It has not the size of its image.")
     except UnreadableImage as error:
         unmasked = replace(image.row, mask_path=None)
         return replace(image, row=unmasked, remarks=(*image.remarks, f"mask left out: {error}"))

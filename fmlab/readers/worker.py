@@ -1,7 +1,7 @@
 """A decoding process: opens source files, finds the sector, sends images back.
 
 In: on standard input, pickled: a `Decoding` once, then lists of `SourceFile`s. Out: on standard output, for each list,
-pickled lists of `DecodedImage`s of at most about 16 MB, then None. It ends when its input closes.
+pickled lists of `DecodedImage`s of about 16 MB, then None or the error that stopped it. It ends when its input closes.
 
 Started as `python -m fmlab.readers.worker`, not by multiprocessing, which would run the page or script that imports
 once more in every child. A decoder that crashes takes this process with it and nothing else.
@@ -93,10 +93,14 @@ def serve() -> None:
             files: list[SourceFile] = pickle.load(source)
         except EOFError:
             return
-        for images in decode_files(files, decoding):
-            pickle.dump(images, target, protocol=pickle.HIGHEST_PROTOCOL)
-            target.flush()
-        pickle.dump(None, target)
+        try:
+            for images in decode_files(files, decoding):
+                pickle.dump(images, target, protocol=pickle.HIGHEST_PROTOCOL)
+                target.flush()
+            answer = None
+        except Exception as error:  # raised again where the import runs
+            answer = error
+        pickle.dump(answer, target)
         target.flush()
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fmlab.errors import BadInput
+from fmlab.metrics.accuracy import sequence_vote
 
 Level = Literal["image", "sequence"]
 SCORE_PREFIX = "score_"
@@ -42,19 +43,16 @@ def sequence_answers(items: pd.DataFrame) -> pd.DataFrame:
     if not columns or items.empty:
         return items.assign(votes=0, images=0).iloc[:0]
     classes = np.array([name.removeprefix(SCORE_PREFIX) for name in columns])
-    codes = {name: code for code, name in enumerate(classes)}
     scores = items[columns].to_numpy(np.float64)  # (M, K)
-    truth_code = items["label"].map(codes).to_numpy(np.int64)
-    predicted = items["predicted"].map(codes).to_numpy(np.int64)
     sequence = items.groupby(["test_set", "sequence_id"], sort=False).ngroup().to_numpy()
     count = int(sequence.max()) + 1
+    codes = pd.Categorical(items["label"], categories=list(classes)).codes.astype(np.int64)
 
     votes, labels, sums = (np.zeros((count, len(classes))) for _ in range(3))
-    np.add.at(votes, (sequence, predicted), 1)
-    np.add.at(labels, (sequence, truth_code), 1)
+    np.add.at(votes, (sequence, scores.argmax(axis=1)), 1)
+    np.add.at(labels, (sequence, codes), 1)
     np.add.at(sums, sequence, scores)
-    leading = votes == votes.max(axis=1, keepdims=True)
-    answer = np.where(leading, sums, -np.inf).argmax(axis=1)
+    answer = sequence_vote(scores[None], sequence, count)[0]
     truth = labels.argmax(axis=1)
     images = votes.sum(axis=1)
 

@@ -21,10 +21,10 @@ from fmlab.adapt.fit import fit_and_score
 from fmlab.backbones.catalogue import find_backbone, weights_digest
 from fmlab.backbones.loaders import load_backbone
 from fmlab.data.manifest import TRAIN, VALIDATION, Dataset, open_dataset
+from fmlab.data.preprocessing import Preprocessing
 from fmlab.data.subsets import Subset, draw_all, training_items
-from fmlab.embeddings.cache import EmbeddingCache, as_items
-from fmlab.embeddings.extraction import extract
-from fmlab.embeddings.keys import EmbeddingsRequest
+from fmlab.embeddings.extraction import extract, items_of, open_cache
+from fmlab.embeddings.keys import request_embeddings
 from fmlab.errors import BadInput, Cancelled
 from fmlab.files import digest_config
 from fmlab.predictions import Predictions, write_predictions
@@ -66,17 +66,23 @@ class _Group:
         self._card = find_backbone(home, shared["backbone"])
         if weights_digest(self._card, home) != shared["weights"]:
             raise BadInput(f"The weights of backbone {self._card.key!r} have changed since. Launch the study again.")
-        self._request = EmbeddingsRequest.of(
-            dataset.card, self._card, shared["weights"], shared["style"], shared["mask_sector"], shared["precision"]
+        self._request = request_embeddings(
+            home,
+            dataset.card.pixels_key,
+            self._card,
+            Preprocessing(shared["style"], shared["mask_sector"]),
+            shared["feature"],
+            shared["precision"],
         )
-        self._cache = EmbeddingCache.open(home, self._request)
+        self._cache = open_cache(home, self._request)
         train, test = self._tables()
         self._training = training_items(train, dataset.card.classes)
-        self._train_items = as_items(train["content_hash"])
-        self._test_items = as_items(test["content_hash"])
+        self._train_items = items_of(train)
+        self._test_items = items_of(test)
         self._test_ids = test["image_id"].to_numpy(dtype=str)
         self._rows = pd.concat([test, train], ignore_index=True)
         self._waiting = self._cells(runs)
+        self._rate: float | None = None  # images per second, measured
 
     def _tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Labelled training rows, and labelled scored rows of every test set, each in manifest order."""
@@ -117,21 +123,22 @@ class _Group:
     def _embedded(self) -> Iterator[None]:
         """Embed what the waiting runs need and the cache lacks; yields after every chunk that is stored."""
         rows = self._wanted_rows()
-        missing = rows[~self._cache.have(as_items(rows["content_hash"]))]
+        missing = rows[~self._cache.have(items_of(rows))]
         self._emitter.log(f"{len(rows)} images needed, {len(rows) - len(missing)} embedded before")
         if missing.empty:
             return
         self._emitter.progress(0, len(missing), f"loading {self._card.title}")
         backbone = load_backbone(self._card, self._home, device=self._emitter.device, precision=self._request.precision)
-        started = time.monotonic()
-        rate = None
-        for done in extract(self._dataset, backbone, self._request, missing, self._cache, cancelled=self._nothing_left):
-            rate = done / max(1e-9, time.monotonic() - started)
-            left = (len(missing) - done) / rate
-            self._emitter.progress(done, len(missing), "embedding images", rate=rate, seconds_left=left)
+        chunks = extract(self._dataset, backbone, self._request, missing, self._cache, self._tell, self._nothing_left)
+        for _ in chunks:
             yield
-        if rate is not None:
-            self._emitter.emit("measured", backbone=self._card.key, what="images_per_second", value=rate)
+        if self._rate:
+            self._emitter.emit("measured", backbone=self._card.key, what="images_per_second", value=self._rate)
+
+    def _tell(self, done: int, total: int, rate: float) -> None:
+        left = (total - done) / rate if rate else None
+        self._rate = rate or self._rate
+        self._emitter.progress(done, total, "embedding images", rate=rate or None, seconds_left=left)
 
     def _wanted_rows(self) -> pd.DataFrame:
         """Rows to embed in order of need: test images, then each run's items as the runs are sorted."""
@@ -193,7 +200,7 @@ class _Group:
             cell.key: {
                 "predictions": name,
                 "converged": bool(fits.converged[number]),
-                "gap": float(fits.gap[number]),
+                "gap": None if np.isnan(fits.gap[number]) else float(fits.gap[number]),
                 "n_train": len(cell.positions),
             }
             for number, cell in enumerate(cells)

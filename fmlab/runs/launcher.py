@@ -13,17 +13,19 @@ import threading
 import time
 import traceback
 import types
+from collections.abc import Callable
 from typing import Any
 
 from fmlab.errors import FMLabError
 from fmlab.runs.engine import Event, LocalEngine, WorkerDied
 from fmlab.runs.queue import LEASE_SECONDS, Claim, LeaseLost, Queue
-from fmlab.runs.records import now
+from fmlab.runs.records import UNFINISHED, RunState, now
 from fmlab.runs.store import Store, open_store
 from fmlab.settings import Home
 
 FILES_DEVICE = "files"
 POLL_SECONDS = 0.2  # how soon a queued run starts and a wish to cancel is passed on
+WAIT_SECONDS = 0.5  # between two looks of somebody who waits
 CANCEL_SECONDS = 1.5  # how long a worker may take to heed a cancellation before it is killed
 
 # Streamlit's hot reload makes new module objects, and with them new globals; an entry of sys.modules survives it.
@@ -45,6 +47,26 @@ def _registry() -> Any:
     registry = types.ModuleType(REGISTRY, "The launchers of this process, by home.")
     registry.launchers, registry.lock = {}, threading.Lock()
     return sys.modules.setdefault(REGISTRY, registry)
+
+
+def execute(
+    home: Home, study: str | None = None, on_wait: Callable[[Store, bool], None] | None = None
+) -> dict[RunState, int]:
+    """Wait until no run of a study (of anybody, without one) is unfinished, executing them unless another process does.
+
+    `on_wait(store, holding)` is called every half second. Returns how many runs ended in which state.
+    """
+    launcher = launcher_for(home)
+    try:
+        while True:
+            counts = launcher.store.counts(study)
+            if not any(counts.get(state) for state in UNFINISHED):
+                return counts
+            if on_wait is not None:
+                on_wait(launcher.store, launcher.holding)
+            time.sleep(WAIT_SECONDS)
+    finally:
+        launcher.stop()
 
 
 def devices() -> tuple[str, ...]:

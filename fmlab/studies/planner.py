@@ -9,15 +9,17 @@ and the plan says so.
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fmlab.backbones.cards import BackboneCard
-from fmlab.data.manifest import TRAIN, VALIDATION, open_dataset
+from fmlab.data.manifest import TRAIN, VALIDATION, content_codes, open_dataset
+from fmlab.data.preprocessing import Preprocessing
 from fmlab.data.subsets import Subset, draw_all
-from fmlab.embeddings.cache import EmbeddingCache, as_items
-from fmlab.embeddings.keys import EmbeddingsRequest
+from fmlab.embeddings.cache import EmbeddingCache, make_items
+from fmlab.embeddings.keys import request_embeddings
 from fmlab.errors import FMLabError
 from fmlab.runs.launcher import devices
 from fmlab.runs.store import Store
@@ -127,12 +129,8 @@ def _backbone_plan(
     subsets = {Subset(**request.config["subset"]) for request in missing}
     drawn = draw_all(grid.items, sorted(subsets, key=lambda subset: (subset.seed, subset.size)))
     used = np.unique(np.concatenate(drawn)) if drawn else np.zeros(0, np.int64)
-    needed = pd.concat([images["content_hash"].iloc[used], tests["content_hash"]]).unique() if missing else []
-    shared = cells[0].config
-    request = EmbeddingsRequest.of(
-        grid.dataset.card, card, shared["weights"], shared["style"], shared["mask_sector"], shared["precision"]
-    )
-    cached = int(EmbeddingCache.open(home, request).have(as_items(needed)).sum()) if len(needed) else 0
+    needed = pd.concat([images["content_hash"].iloc[used], tests["content_hash"]]).drop_duplicates() if missing else []
+    cached = _cached(home, grid, card, cells[0].config, needed) if len(needed) else 0
     device = devices()[0]
     measured = store.measurement(device, card.key, "images_per_second")
     speed = measured or GUESSED_SPEED[device.split(":")[0]] / max(card.parameters, 100_000)
@@ -148,6 +146,16 @@ def _backbone_plan(
         measured=measured is not None,
         seconds=(len(needed) - cached) / speed + solving,
     )
+
+
+def _cached(home: Home, grid: Grid, card: BackboneCard, cell: dict[str, Any], needed: pd.Series) -> int:
+    """How many of the needed images are embedded already."""
+    preprocessing = Preprocessing(cell["style"], cell["mask_sector"])
+    request = request_embeddings(
+        home, grid.dataset.card.pixels_key, card, preprocessing, cell["feature"], cell["precision"]
+    )
+    cache = EmbeddingCache(request.folder(home), request.width, request.facts)
+    return int(cache.have(make_items(content_codes(needed))).sum())
 
 
 def _warnings(grid: Grid) -> list[str]:

@@ -1,51 +1,142 @@
 """A study's numbers, computed from its predictions.
 
-In: a study's finished runs. Out: tables: one row per run and test set; a curve per backbone; summaries per size, class
-and site. Fractions are 0–1. Every accuracy stands beside the majority-class rate of its test set.
+In: a study's finished runs. Out: one row per run and test set, and curves and summaries of those rows. Fractions are
+0–1. Every accuracy stands beside the majority-class rate of its test set.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from fmlab.data.manifest import TRAIN, VALIDATION, Dataset, open_dataset
-from fmlab.errors import BadInput, NotFound
-from fmlab.metrics.accuracy import balanced_accuracy, image_accuracy, macro_f1, sequence_vote
+from fmlab.data.manifest import open_dataset
+from fmlab.errors import BadInput
+from fmlab.metrics.accuracy import (
+    balanced_accuracy,
+    confusion_counts,
+    image_accuracy,
+    macro_f1,
+    majority_rate,
+    sequence_vote,
+)
 from fmlab.metrics.intervals import mean_interval
-from fmlab.predictions import Predictions, read_predictions
+from fmlab.predictions import read_predictions
 from fmlab.runs.records import Run
 from fmlab.runs.store import Store
 from fmlab.settings import Home
+from fmlab.studies.scoring import TestSet, test_sets
 
+COLUMNS = (
+    "run",
+    "backbone",
+    "adaptation",
+    "scheme",
+    "size",
+    "seed",
+    "test_set",
+    "n_images",
+    "n_sequences",
+    "image_accuracy",
+    "sequence_accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "macro_classes",  # how many classes the two averages are over
+    "majority_rate",
+    "converged",
+    "n_train",  # images learnt from
+)
+CURVE_KEYS = ["backbone", "adaptation", "scheme", "test_set", "size"]
 MEASURES = ("image_accuracy", "sequence_accuracy", "balanced_accuracy", "macro_f1")
-GROUPED = ["backbone", "adaptation", "scheme", "test_set", "size"]
-
-
-@dataclass(frozen=True)
-class TestSet:
-    """The scored, labelled images of one test set, in the order of the predictions."""
-
-    name: str
-    rows: pd.DataFrame  # image_id, label, sequence_id, patient_id, site, frame
-    places: np.ndarray  # (m,) int64, where they stand among the predicted images
-    truth: np.ndarray  # (m,) int64
-    sequences: np.ndarray  # (m,) int64
-    sequence_truth: np.ndarray  # (s,) int64, the most frequent label, the lower index in a tie
 
 
 def results(home: Home, store: Store, study: str) -> pd.DataFrame:
-    """One row per finished run and test set; the columns are listed in the README's section on results."""
+    """One row per finished run and test set, in the order of the queue; the columns are `COLUMNS`."""
     record = store.study(study)
     dataset = open_dataset(home, record.config["dataset"])
+    sets = test_sets(dataset.folder, dataset.card.content_hash)
     runs = store.study_runs(study, "done")
     rows: list[dict[str, object]] = []
-    for file, group in _by_file(runs).items():
-        rows += _file_rows(home, dataset, file, group)
+    for file, members in _by_file(runs).items():
+        scored = _scored_file(home, dataset.card.content_hash, file, tuple(sets))
+        rows += [_facts(run) | numbers for run in members for numbers in scored[run.key]]
     order = {run.key: number for number, run in enumerate(runs)}
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    return table.sort_values(["run", "test_set"], key=lambda c: c.map(order) if c.name == "run" else c, ignore_index=True)
+    rows.sort(key=lambda row: (order[str(row["run"])], str(row["test_set"])))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _by_file(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    files: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.result is None:
+            raise BadInput(f"Run {run.key[:12]} is done but has no predictions. Retry it.")
+        files.setdefault(run.result["predictions"], []).append(run)
+    return files
+
+
+def _facts(run: Run) -> dict[str, object]:
+    result = run.result or {}
+    return {
+        "run": run.key,
+        "backbone": run.config["backbone"],
+        "adaptation": run.config["adaptation"]["kind"],
+        **{name: run.config["subset"][name] for name in ("scheme", "size", "seed")},
+        "converged": result.get("converged"),
+        "n_train": result.get("n_train"),
+    }
+
+
+@lru_cache(maxsize=4096)
+def _scored_file(
+    home: Home, content_hash: str, file: str, sets: tuple[TestSet, ...]
+) -> dict[str, list[dict[str, object]]]:
+    """Every measure of every run in a predictions file, by run. The file never changes, so neither does this."""
+    predictions = read_predictions(home.predictions / file)
+    rows: dict[str, list[dict[str, object]]] = {run: [] for run in predictions.runs}
+    for test in sets:
+        scores = predictions.scores[:, test.places(predictions.image_ids)]
+        for run, numbers in zip(predictions.runs, _measures(scores, test), strict=True):
+            rows[run].append(numbers)
+    return rows
+
+
+def _measures(scores: np.ndarray, test: TestSet) -> list[dict[str, object]]:
+    """The measures of R runs on one test set, scores (R, m, K)."""
+    predicted = scores.argmax(axis=2)
+    confusion = confusion_counts(predicted, test.truth, scores.shape[2])
+    voted = sequence_vote(scores, test.sequences, len(test.sequence_truth))
+    columns = {
+        "image_accuracy": image_accuracy(predicted, test.truth),
+        "sequence_accuracy": image_accuracy(voted, test.sequence_truth),
+        "balanced_accuracy": balanced_accuracy(confusion),
+        "macro_f1": macro_f1(confusion),
+    }
+    shared = {
+        "test_set": test.name,
+        "n_images": len(test.truth),
+        "n_sequences": len(test.sequence_truth),
+        "macro_classes": len(np.unique(test.truth)),
+        "majority_rate": majority_rate(test.truth),
+    }
+    return [shared | {name: float(values[run]) for name, values in columns.items()} for run in range(len(scores))]
+
+
+def curve(table: pd.DataFrame, measure: str = "image_accuracy") -> pd.DataFrame:
+    """A measure against size: per backbone, adaptation, scheme, test set and size the mean over seeds and its 95 % interval.
+
+    Columns: those of `CURVE_KEYS`, then mean, low, high (t interval; equal to the mean with one seed) and seeds.
+    """
+    if measure not in MEASURES:
+        raise BadInput(f"{measure!r} is not measured; choose one of {', '.join(MEASURES)}.")
+    rows = []
+    for keys, group in table.groupby(CURVE_KEYS, sort=True):
+        mean, low, high = mean_interval(group[measure].to_numpy())
+        rows.append(
+            dict(zip(CURVE_KEYS, keys, strict=True)) | {"mean": mean, "low": low, "high": high, "seeds": len(group)}
+        )
+    return pd.DataFrame(rows, columns=[*CURVE_KEYS, "mean", "low", "high", "seeds"])
+
+
+def majority_rates(table: pd.DataFrame) -> dict[str, float]:
+    """The majority-class rate of each test set in a results table."""
+    return dict(table.drop_duplicates("test_set").set_index("test_set")["majority_rate"])

@@ -40,7 +40,7 @@ def show_card(card: Card) -> None:
         st.badge(escaped(card.licence or "No licence stated"), color="blue" if card.licence else "orange")
     if card.description:
         st.markdown(escaped(card.description))
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, gap="large"):
         st.metric("Images", f"{card.images:,}", width="content")
         st.metric("Classes", len(card.classes), width="content")
         st.metric("Sequences", f"{card.sequences:,}", width="content")
@@ -93,16 +93,17 @@ def show_balance(card: Card) -> None:
     if not card.classes:
         st.info("No image has a label. Import labels to launch a study.", icon=":material/label_off:")
         return
-    left, right = st.columns(2, gap="medium")
+    left, right = st.columns([6, 5], gap="medium")
     with left:
         st.markdown("**Images of each class in each split**")
         st.dataframe(
             class_table(card),
             hide_index=True,
             key="balance",
-            column_config={
+            column_config={split: st.column_config.NumberColumn(width=64) for split in [*split_order(card), "All"]}
+            | {
                 "Share": st.column_config.ProgressColumn(
-                    "Share", help="Of all labelled images", format="%.1f %%", max_value=100
+                    "Share", help="Of all labelled images", format="%.1f %%", max_value=100, width=125
                 )
             },
         )

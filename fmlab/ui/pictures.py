@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 
 OUTLINE_COLOUR = (64, 196, 255)
 THUMBNAIL_SIDE = 320  # pixels: sharp at 160 CSS pixels on a screen of double density
+TINY_SIDE = 64  # up to here every pixel counts and is shown as a square
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ def data_url(
         closed = [(float(x), float(y)) for x, y in [*points, points[0]]]
         ImageDraw.Draw(picture).line(closed, fill=OUTLINE_COLOUR, width=2)
     buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=quality, method=2)
+    tiny = max(picture.size) <= TINY_SIDE
+    picture.save(buffer, "WEBP", quality=quality, method=2, lossless=tiny)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -104,6 +106,7 @@ export default function (component) {
     const image = document.createElement("img");
     image.src = tile.url;
     image.alt = tile.caption;
+    image.onload = () => { if (image.naturalWidth <= 64) image.style.imageRendering = "pixelated"; };
     frame.appendChild(image);
     if (data.selectable) {
       frame.type = "button";

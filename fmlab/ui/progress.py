@@ -51,31 +51,32 @@ def live_groups(
             if changed and time.monotonic() - moment >= PAGE_SECONDS:
                 st.rerun()
             groups = [g for g in store.groups(active_only=True, study=study) if kinds is None or g.kind in kinds]
-            for group in groups:
-                draw_group(store, group, key)
-            if not groups and idle is not None:
+            if groups:
+                with st.container(border=True, gap="xsmall"):
+                    for group in groups:
+                        draw_group(group, key)
+            elif idle is not None:
                 idle()
 
     bars()
 
 
-def draw_group(store: Store, group: Group, key: str) -> None:
-    """One line of title, bar, numbers and a button to cancel."""
+def draw_group(group: Group, key: str) -> None:
+    """One line of title, state and a button to cancel; below it, while it runs, the bar and the numbers."""
     words, colour, icon = STATES[group.state]
-    with st.container(border=True, gap="xsmall"):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**{escaped(group.title)}**", width="stretch")
-            st.badge(words, color=colour, icon=icon)
-            st.button(
-                "Cancel",
-                key=f"{key}_cancel_{group.key}",
-                icon=":material/stop_circle:",
-                type="tertiary",
-                on_click=cancel_group,
-                args=(group.key,),
-            )
-        if group.state == "running":
-            st.progress(_fraction(group), text=escaped(progress_text(group)))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{escaped(group.title)}**", width="stretch")
+        st.badge(words, color=colour, icon=icon)
+        st.button(
+            "Cancel",
+            key=f"{key}_cancel_{group.key}",
+            icon=":material/stop_circle:",
+            type="tertiary",
+            on_click=cancel_group,
+            args=(group.key,),
+        )
+    if group.state == "running":
+        st.progress(_fraction(group), text=escaped(progress_text(group)))
 
 
 def cancel_group(group: str) -> None:
@@ -87,12 +88,12 @@ def cancel_group(group: str) -> None:
 
 
 def progress_text(group: Group) -> str:
-    """`embedding images · 1,280 of 2,600 · 312 images per second · 4 s left`, as far as it is known."""
+    """`embedding images · 1,280 of 2,600 · 312 per second · about 4 s left`, as far as it is known."""
     parts = [group.message or "starting"]
     if group.total:
         parts.append(f"{group.done:,} of {group.total:,}")
     if group.rate:
-        parts.append(f"{group.rate:,.0f} images per second")
+        parts.append(f"{group.rate:,.0f} per second")
     if group.seconds_left is not None:
         parts.append(f"about {duration(group.seconds_left)} left")
     return " · ".join(parts)

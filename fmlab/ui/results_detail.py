@@ -9,7 +9,7 @@ import streamlit as st
 from fmlab.plots.confusion import confusion_matrix
 from fmlab.plots.dots import per_class_dots, per_site_dots
 from fmlab.plots.wording import adaptation_name, size_text
-from fmlab.studies.results import confusion, interval_table, per_class, per_site
+from fmlab.studies.scoring import confusion, interval_table, per_class, per_site
 from fmlab.ui import links
 from fmlab.ui.format import count, escaped
 from fmlab.ui.messages import shown_errors

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 
 from fmlab.data.manifest import Dataset
-from fmlab.plots.wording import adaptation_name, measure_name, percent, percent_interval
+from fmlab.metrics.accuracy import majority_rate
+from fmlab.plots.wording import adaptation_name, in_usual_order, measure_name, percent, percent_interval
 from fmlab.runs.records import StudyRecord
 from fmlab.studies.results import curve
+from fmlab.studies.scoring import test_sets
 
 LEVELS = ("image_accuracy", "sequence_accuracy")
 AVERAGED = ("balanced_accuracy", "macro_f1")
@@ -20,13 +22,9 @@ MAJORITY_ROW = "always the most frequent class"
 
 
 def sequence_majority(dataset: Dataset) -> dict[str, float]:
-    """For each test set the share of its labelled scored sequences that carry the most frequent label."""
-    rows = dataset.manifest(["label", "sequence_id", "split", "scored"])
-    rows = rows[rows["scored"] & rows["label"].notna() & rows["split"].isin(dataset.test_sets)]
-    votes = rows.groupby(["split", "sequence_id", "label"]).size().reset_index(name="images")
-    truth = votes.sort_values(["images", "label"], ascending=[False, True]).drop_duplicates(["split", "sequence_id"])
-    shares = truth.groupby("split")["label"].value_counts(normalize=True).groupby("split").max()
-    return {str(name): float(share) for name, share in shares.items()}
+    """For each test set the share of its scored sequences that carry the most frequent label."""
+    sets = test_sets(dataset.folder, dataset.card.content_hash)
+    return {test.name: majority_rate(test.sequence_truth) for test in sets}
 
 
 def majority_rates(table: pd.DataFrame, measure: str, of_sequences: Mapping[str, float]) -> dict[str, float]:
@@ -43,7 +41,7 @@ def majority_rates(table: pd.DataFrame, measure: str, of_sequences: Mapping[str,
     return {str(name): float(rate) for name, rate in rates.items() if name in first.index}
 
 
-def summary(table: pd.DataFrame, size: int, of_sequences: Mapping[str, float]) -> pd.DataFrame:
+def side_by_side(table: pd.DataFrame, size: int, of_sequences: Mapping[str, float]) -> pd.DataFrame:
     """Test sets × image and sequence accuracy at one size: mean over seeds with its 95 % interval, best T1 first.
 
     The last row is what always answering the most frequent class reaches.
@@ -132,7 +130,8 @@ def seeds_table(rows: pd.DataFrame) -> pd.DataFrame:
     """The runs behind one point, one row per seed, as a person reads them."""
     shown = pd.DataFrame({"Seed": rows["seed"], "Images learnt from": rows["n_train"]})
     for measure in (*LEVELS, *AVERAGED):
-        shown[f"{measure_name(measure).capitalize()} (%)"] = (100 * rows[measure].astype(float)).round(1)
+        name = measure_name(measure)
+        shown[name[0].upper() + name[1:]] = rows[measure].astype(float).map(percent)
     shown["Converged"] = np.where(rows["converged"].astype(bool), "yes", "no")
     shown["Run"] = rows["run"].str.slice(0, 8)
     return shown
@@ -142,5 +141,6 @@ def combination_names(table: pd.DataFrame, backbones: Sequence[str]) -> dict[str
     """Every backbone and adaptation that has results, by a name: the backbone alone while there is one adaptation."""
     several = table["adaptation"].nunique() > 1
     pairs = table[["backbone", "adaptation"]].drop_duplicates()
-    pairs = sorted(pairs.itertuples(index=False), key=lambda pair: (backbones.index(pair[0]), pair[1]))
+    usual = in_usual_order(table["adaptation"])
+    pairs = sorted(pairs.itertuples(index=False), key=lambda pair: (backbones.index(pair[0]), usual.index(pair[1])))
     return {f"{b} · {adaptation_name(a)}" if several else str(b): (str(b), str(a)) for b, a in pairs}

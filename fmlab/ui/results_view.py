@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 import yaml
+from streamlit.delta_generator import DeltaGenerator
 
 from fmlab.backbones.catalogue import find_backbone
 from fmlab.errors import FMLabError
@@ -26,7 +27,7 @@ from fmlab.ui.results_tables import (
     interval_sentence,
     majority_rates,
     sequence_majority,
-    summary,
+    side_by_side,
     support_sentences,
     unconverged_sentence,
 )
@@ -34,13 +35,13 @@ from fmlab.ui.study_choice import ChosenStudy, size_label
 from fmlab.ui.theme import FIGURE_SETTINGS, mode
 
 CURVE = "curve"
-FEWEST_TO_FILTER = 4  # backbones; fewer are told apart at a glance
+FEWEST_TO_FILTER = 6  # backbones; fewer are told apart at a glance
 
 
-def show_curve(study: ChosenStudy) -> None:
-    """Accuracy against the number of labels; a click on a point opens its runs below."""
+def show_curve(study: ChosenStudy, bar: DeltaGenerator) -> None:
+    """Accuracy against the number of labels; a click on a point opens its runs below. The widgets go into `bar`."""
     names = {text: key for key, text in MEASURES.items()}
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with bar:
         measure = names[links.choose_segment("Measure", list(names), "measure") or measure_name("image_accuracy")]
         shown = _shown_backbones(study)
     table = study.table[study.table["backbone"].isin(shown)]
@@ -86,7 +87,7 @@ def _shown_backbones(study: ChosenStudy) -> list[str]:
     """The backbones to draw: all, or those a person chose when there are many."""
     if len(study.backbones) < FEWEST_TO_FILTER:
         return study.backbones
-    chosen = links.choose_several("Backbones", study.backbones, "backbones", placeholder="All", width=420)
+    chosen = links.choose_several("Backbones", study.backbones, "backbones", placeholder="All", width=300)
     return [key for key in study.backbones if key in chosen] or study.backbones
 
 
@@ -107,7 +108,7 @@ def show_table(study: ChosenStudy) -> None:
     sizes = sorted(study.table["size"].unique().tolist(), reverse=True)
     options = [str(size) for size in sizes]
     chosen = links.choose(f"{size_label(study.scheme)} in the table", options, "table_size", width=240) or options[0]
-    rows = summary(study.table, int(chosen), sequence_majority(study.dataset))
+    rows = side_by_side(study.table, int(chosen), sequence_majority(study.dataset))
     st.dataframe(rows, hide_index=True, key="summary", width="stretch")
     st.caption(
         f"Percent, at {size_text(int(chosen), study.scheme)}: mean over subsets with its 95 % interval. The order is by the "

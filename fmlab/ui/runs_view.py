@@ -21,6 +21,7 @@ from fmlab.ui.progress import STATES
 from fmlab.ui.run_tables import in_frozen_order, log_end, settings_table, shown_runs
 
 TABLE_HEIGHT = 380
+ROWS_SEEN = 10  # what fits into it
 COMPARED = 8  # columns that fit on a page
 WORDS: dict[RunState, str] = {state: words for state, (words, _, _) in STATES.items()}
 
@@ -36,12 +37,13 @@ def choose_runs(all_runs: pd.DataFrame, wanted: pd.DataFrame, key: str) -> list[
         shown_runs(wanted, WORDS),
         key=key,
         hide_index=True,
-        height=TABLE_HEIGHT,
+        height=TABLE_HEIGHT if len(wanted) > ROWS_SEEN else "auto",
+        placeholder="",
         on_select="rerun",
         selection_mode="multi-row",
         column_config={
             "Seconds": st.column_config.NumberColumn(format="%.2f"),
-            "Finished": st.column_config.DatetimeColumn(format="distance"),
+            "Finished": st.column_config.DatetimeColumn(format="distance", width=130),
             "Reason": st.column_config.TextColumn(width="large"),
         },
     )

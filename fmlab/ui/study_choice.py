@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from fmlab.data.manifest import Dataset, open_dataset
-from fmlab.plots.wording import adaptation_name
+from fmlab.plots.wording import adaptation_name, in_usual_order
 from fmlab.runs.records import StudyRecord
 from fmlab.runs.store import Store
 from fmlab.settings import Home
@@ -84,7 +84,7 @@ def choose_study(home: Home, store: Store) -> ChosenStudy | None:
             ],
         )
         return None
-    name = links.choose("Study", names, "study", width=360)
+    name = links.choose("Study", names, "study", width=240)
     record = store.study(name or names[0])
     dataset = open_dataset(home, str(record.config["dataset"]))
     return ChosenStudy(home, store, record, dataset, results(home, store, record.name))
@@ -109,7 +109,7 @@ def choose_cell(study: ChosenStudy) -> Cell:
     finished = set(table["backbone"])
     backbone = _pick("Backbone", [key for key in study.backbones if key in finished], "backbone", width=280)
     table = table[table["backbone"] == backbone]
-    adaptations = sorted(table["adaptation"].unique())
+    adaptations = in_usual_order(table["adaptation"])
     adaptation = _pick("Adaptation", adaptations, "adaptation", format_func=adaptation_name, width=200)
     sizes = [str(size) for size in sorted(table.loc[table["adaptation"] == adaptation, "size"].unique(), reverse=True)]
     size = _pick(size_label(study.scheme), sizes, "size", format_func=lambda text: f"{int(text):,}", width=200)

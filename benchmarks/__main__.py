@@ -1,0 +1,35 @@
+"""`python -m benchmarks [NAME…] [--quick] [--json]`: run the benchmarks and print their ratios.
+
+In: names of benchmarks (all by default). Out: a line per measurement, or one JSON list on standard output.
+Each benchmark measures FMLab and its rival in turn, in one process, on this machine; single runs vary, ratios less so.
+"""
+
+import argparse
+import importlib
+import json
+import platform
+import sys
+
+NAMES = ("extract", "probe", "phantom", "manifest", "study")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure speed and memory.")
+    parser.add_argument("names", nargs="*", choices=[*NAMES, []], help=f"which of {', '.join(NAMES)}; all by default")
+    parser.add_argument("--quick", action="store_true", help="smaller fixtures: a look, not a measurement")
+    parser.add_argument("--json", action="store_true", help="print one JSON list")
+    chosen = parser.parse_args()
+    rows = []
+    for name in chosen.names or NAMES:
+        sys.stderr.write(f"{name} on {platform.machine()} …\n")
+        for row in importlib.import_module(f"benchmarks.{name}").run(quick=chosen.quick):
+            rows.append(row)
+            if not chosen.json:
+                ratio = "" if row.get("ratio") is None else f"×{row['ratio']:.2f} against {row['against']}"
+                print(f"{row['name']:<10} {row['what']:<60} {ratio}", flush=True)
+    if chosen.json:
+        print(json.dumps(rows, indent=2))
+
+
+if __name__ == "__main__":
+    main()

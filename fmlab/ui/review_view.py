@@ -1,0 +1,196 @@
+"""The misclassified images of a run on a page: a grid, worst first, and the chosen one large.
+
+In: a `ChosenStudy`, the run in the address. Out: a dark reading surface, whatever the theme. Nothing identifying is
+shown: no path, no patient, no sequence name.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from fmlab.data.preprocessing import mask_outside
+from fmlab.data.store import ImageStore
+from fmlab.plots.wording import adaptation_name, percent, size_text
+from fmlab.review.queue import SCORE_PREFIX, Level, filtered, misclassified, page_of, pages
+from fmlab.studies.scoring import item_table
+from fmlab.ui import links
+from fmlab.ui.format import count, escaped
+from fmlab.ui.messages import synthetic_note
+from fmlab.ui.pictures import Tile, data_url, gallery
+from fmlab.ui.study_choice import Cell, ChosenStudy, choose_cell, choose_seed, choose_test_set, rows_of
+
+PER_PAGE = 24
+TILE_WIDTHS = {"Small": 150, "Medium": 220, "Large": 320}  # CSS pixels
+CLASSES_SHOWN = 5
+LARGE_SIDE = 1024  # pixels of the chosen image: no stored image is larger
+READING = "reading"
+WHOLE_HELP = "Also show what lies outside the ultrasound sector. Text burnt in there may name a patient."
+# Constant text: nothing from a file ever stands in it.
+READING_STYLE = f"""<style>
+.st-key-{READING} {{ background: #0B0F12; padding: 1rem 1.25rem 1.25rem; border-radius: 8px; }}
+.st-key-{READING}, .st-key-{READING} p, .st-key-{READING} li {{ color: #E8EEF1 !important; }}
+.st-key-{READING} [data-testid="stCaptionContainer"] p {{ color: #B4C0C7 !important; }}
+.st-key-{READING} * {{ --st-text-color: #E8EEF1; }}
+.st-key-{READING} th, .st-key-{READING} td {{ color: #E8EEF1 !important; border-color: #2A353C !important; }}
+.st-key-{READING} [data-testid="stColumn"]:last-child > div {{ position: sticky; top: 4rem; }}
+</style>"""
+
+
+def show_review(study: ChosenStudy, choice: DeltaGenerator, sum_up: DeltaGenerator) -> None:
+    """The whole review of one run; the widgets that choose the run go into `choice`, what it scored into `sum_up`."""
+    with choice:
+        cell = choose_cell(study)
+        test_set = choose_test_set(study)
+        rows = rows_of(study, cell, test_set)
+        if rows.empty:
+            st.info(f"No run of this kind has finished on {escaped(test_set)} yet.", icon=":material/hourglass_top:")
+            return
+        run = choose_seed(rows)
+    items = item_table(study.home, study.store, str(run["run"]), test_set)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        unit = links.choose_segment("Misclassified", ["images", "sequences"], "unit")
+        level: Level = "sequence" if unit == "sequences" else "image"
+        everything = misclassified(items, level)
+        queue = _choose_filters(everything)
+        width = TILE_WIDTHS[links.choose_segment("Pictures", list(TILE_WIDTHS), "pictures", "Medium") or "Medium"]
+        pictures = _Pictures.of(study, whole=links.switch("Whole frame", "whole", help=WHOLE_HELP))
+    with sum_up:
+        _sum_up(study, cell, run, everything, level)
+    if queue.empty:
+        words = "Nothing here was misclassified." if everything.empty else "No misclassified image fits these filters."
+        st.success(words, icon=":material/check_circle:")
+        return
+    surface = st.container(key=READING)
+    number = _choose_page(queue)
+    st.html(READING_STYLE)
+    with surface:
+        _grid_and_image(pictures, page_of(queue, number, PER_PAGE), items, level, width)
+    synthetic_note(study.synthetic)
+
+
+def _sum_up(study: ChosenStudy, cell: Cell, run: pd.Series, wrong: pd.DataFrame, level: Level) -> None:
+    tested = int(run["n_sequences" if level == "sequence" else "n_images"])
+    accuracy = float(run["sequence_accuracy" if level == "sequence" else "image_accuracy"])
+    st.markdown(
+        f"**{escaped(cell.backbone)}**, {adaptation_name(cell.adaptation)} on {size_text(cell.size, study.scheme)}, subset "
+        f"{run['seed']}: **{len(wrong):,} of {count(tested, level)}** of {escaped(run['test_set'])} misclassified, accuracy "
+        f"{percent(accuracy)}; the most frequent class alone holds {percent(float(run['majority_rate']))} of its images."
+    )
+
+
+def _choose_filters(queue: pd.DataFrame) -> pd.DataFrame:
+    """Widgets for true class, answer and site; the rows that are left."""
+    truth = _filter("True class", queue["label"], "truth")
+    answer = _filter("Answer", queue["predicted"], "answer")
+    site = _filter("Site", queue["site"], "site") if queue["site"].nunique() > 1 else None
+    return filtered(queue, truth, answer, site)
+
+
+def _filter(label: str, column: pd.Series, name: str) -> str | None:
+    counts = column.value_counts()
+    options = sorted(counts.index)
+    return links.choose(
+        label,
+        options,
+        name,
+        format_func=lambda value: f"{value} ({counts.get(value, 0):,})",
+        index=None,
+        placeholder="All",
+        width=180,
+    )
+
+
+def _choose_page(queue: pd.DataFrame) -> int:
+    """Leaf through the queue; the page's number is in the address."""
+    last = pages(queue, PER_PAGE)
+    return 1 if last == 1 else st.pagination(last, key="page", bind="query-params")
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """Images as they may be shown: what is burnt in outside the ultrasound sector is blacked out unless asked for."""
+
+    store: ImageStore
+    sectors: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(cls, study: ChosenStudy, whole: bool) -> "_Pictures":
+        store = ImageStore(study.dataset.folder / "store")
+        if whole:
+            return cls(store, {})
+        rows = study.dataset.manifest(["image_id", "sector"])
+        rows = rows[rows["sector"].notna()]
+        return cls(store, dict(zip(rows["image_id"], rows["sector"], strict=True)))
+
+    def url(self, image: str, longest_side: int) -> str:
+        """One image as a data URL."""
+        return data_url(mask_outside(self.store.read_id(image), self.sectors.get(image)), longest_side=longest_side)
+
+
+def _grid_and_image(pictures: _Pictures, rows: pd.DataFrame, items: pd.DataFrame, level: Level, width: int) -> None:
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        tiles = [
+            Tile(str(row.image_id), pictures.url(str(row.image_id), 2 * width), *_captions(row))
+            for row in rows.itertuples()
+        ]
+        chosen = gallery(tiles, key="misclassified", tile_width=width, selectable=True)
+    with right:
+        row = rows[rows["image_id"] == chosen].iloc[0] if chosen else rows.iloc[0]
+        _show_one(pictures, row, items, level)
+
+
+def _captions(row: object) -> tuple[str, str]:
+    """Truth and answer; the rank, and how far the answer was ahead."""
+    words = f"{row.label} → {row.predicted}"
+    detail = f"{row.rank} · score {row.score:.2f}, ahead by {row.margin:.2f}"
+    votes = getattr(row, "votes", None)
+    return words, detail if votes is None else f"{row.rank} · {votes} of {row.images} images, ahead by {row.margin:.2f}"
+
+
+def _show_one(pictures: _Pictures, row: pd.Series, items: pd.DataFrame, level: Level) -> None:
+    """The chosen image large, with everything that is known of its answer."""
+    picture = Tile(str(row["image_id"]), pictures.url(str(row["image_id"]), LARGE_SIDE), "")
+    gallery([picture], key="large", tile_width=360, square=False)
+    st.markdown(f"Truth **{escaped(row['label'])}** · answer **{escaped(row['predicted'])}**")
+    facts = [f"number {int(row['rank'])} of the queue"]
+    if pd.notna(row["site"]):
+        facts.append(f"site {escaped(row['site'])}")
+    if level == "sequence":
+        facts.append(f"{int(row['votes'])} of {int(row['images'])} images gave this answer")
+    st.caption(" · ".join(facts))
+    st.markdown(score_lines(row))
+    st.caption("Scores order the classes; they are not probabilities.")
+    if level == "sequence":
+        _show_frames(pictures, row, items)
+
+
+def score_lines(row: pd.Series) -> str:
+    """The highest scores as a small Markdown table, with the truth and the answer marked in words; both always stand in it."""
+    scores = {name.removeprefix(SCORE_PREFIX): float(row[name]) for name in row.index if name.startswith(SCORE_PREFIX)}
+    marks = {row["label"]: "truth", row["predicted"]: "answer"}
+    ordered = sorted(scores, key=lambda name: -scores[name])
+    shown = [name for place, name in enumerate(ordered) if place < CLASSES_SHOWN or name in marks]
+    lines = [f"| {escaped(name)} | {scores[name]:.2f} | {marks.get(name, '')} |" for name in shown]
+    return "\n".join(["| class | score | |", "|:--|--:|:--|", *lines])
+
+
+def _show_frames(pictures: _Pictures, row: pd.Series, items: pd.DataFrame) -> None:
+    here = (items["sequence_id"] == row["sequence_id"]) & (items["test_set"] == row["test_set"])
+    frames: Sequence[object] = list(items[here].sort_values("frame").itertuples())
+    st.caption("The images of this sequence that voted:")
+    tiles = [
+        Tile(
+            str(frame.image_id),
+            pictures.url(str(frame.image_id), 240),
+            str(frame.predicted),
+            f"frame {frame.frame}",
+            "good" if frame.correct else "bad",
+        )
+        for frame in frames
+    ]
+    gallery(tiles, key="frames", tile_width=110)

@@ -1,0 +1,130 @@
+"""What the pages that prepare and run a study promise: names as text, refusals in words, the right run acted on."""
+
+import numpy as np
+
+from fmlab.data.writer import CardFacts, DatasetWriter, ImageRow
+from fmlab.runs.store import open_store
+from fmlab.ui.format import escaped
+from tests.pages.conftest import text_of
+from tests.pages.made_study import launch_study, make_dataset, make_study
+
+HOSTILE = "![x](http://example.org/a.png) <b>bold</b> :red[label]"
+
+
+def messy_dataset(home, name="messy"):
+    """Two classes; patient P1 on both sides of the split; T1 lacks class b; one unreadable file with a hostile name."""
+    writer = DatasetWriter(home, name)
+    grey = np.full((24, 24), 90, np.uint8)
+    for label, patient, split in (("a", "P1", "train"), ("b", "P2", "train"), ("a", "P1", "T1")):
+        writer.add(ImageRow(f"{label}{split}.png", label=label, patient_id=patient, split=split), grey)
+    writer.add_unreadable(ImageRow(HOSTILE, label="a"), "cut off in the middle")
+    return writer.finish(CardFacts("folder", title=HOSTILE))
+
+
+def button(drawn, label):
+    return next(each for each in drawn.button if each.label == label)
+
+
+def test_a_dataset_names_its_leaks_and_what_its_test_set_lacks(open_page, home):
+    messy_dataset(home)
+    drawn = open_page("datasets", dataset="messy")
+    assert "P1" in drawn.error[0].value
+    assert "leaks" in drawn.error[0].value
+    assert "T1" in drawn.warning[0].value
+    assert "no image of b" in drawn.warning[0].value
+    reasons = next(frame.value for frame in drawn.dataframe if "Reason" in frame.value)
+    assert reasons["Reason"].tolist() == ["cut off in the middle"]
+
+
+def test_names_from_files_never_become_markup(open_page, home):
+    messy_dataset(home)
+    drawn = open_page("datasets", dataset="messy")
+    assert escaped(HOSTILE) in drawn.subheader[0].value
+    assert "![x](" not in text_of(drawn)
+
+
+def test_an_import_of_nothing_is_refused_in_words_and_queues_nothing(open_page, home):
+    drawn = open_page("datasets")
+    drawn.text_input(key="import_path").set_value("/nowhere/at/all")
+    drawn.text_input(key="import_name").set_value("new").run()
+    button(drawn, "Import").click().run()
+    assert "There is nothing at" in drawn.error[0].value
+    assert open_store(home).runs().empty
+
+
+def test_an_import_is_a_run_with_the_options_given(open_page, home, tmp_path):
+    (tmp_path / "labels.csv").write_text("file,view\n")
+    drawn = open_page("datasets")
+    drawn.text_input(key="import_path").set_value(str(tmp_path / "labels.csv"))
+    drawn.text_input(key="import_name").set_value("new")
+    drawn.selectbox(key="import_reader").set_value("table").run()
+    drawn.text_input(key="option_label_column").set_value("view").run()
+    button(drawn, "Import").click().run()
+    assert not drawn.exception
+    store = open_store(home)
+    run = store.run(store.runs()["key"].iloc[0])
+    assert (run.kind, run.state) == ("import", "queued")
+    assert run.config == {
+        "source": str(tmp_path / "labels.csv"),
+        "name": "new",
+        "reader": "table",
+        "options": {"label_column": "view"},
+    }
+
+
+def test_sizes_typed_by_hand_are_refused_before_the_button(open_page, home):
+    make_dataset(home)
+    drawn = open_page("launch", dataset="toy")
+    assert not button(drawn, "Launch the study").disabled
+    drawn.text_input(key="sizes").set_value("1, 99").run()
+    assert "99" in drawn.error[0].value
+    assert button(drawn, "Launch the study").disabled
+
+
+def test_a_preset_fills_in_the_rest_and_drops_what_the_data_lack(open_page, home):
+    make_dataset(home)
+    drawn = open_page("launch", dataset="toy")
+    drawn.selectbox(key="preset").set_value("demo").run()
+    assert drawn.text_input(key="sizes").value == "1, 2, 4, 8, 16"
+    assert drawn.multiselect(key="backbones").value == ["efficientnet-lite0", "random-efficientnet-lite0"]
+    assert "8, 16" in drawn.warning[0].value
+    assert "--preset demo" in drawn.code[0].value
+
+
+def test_a_leaking_split_has_to_be_accepted_by_name(open_page, home):
+    messy_dataset(home)
+    drawn = open_page("launch", dataset="messy")
+    assert "leaks" in drawn.error[0].value
+    drawn.text_input(key="allow_leaking_messy").set_value("messy").run()
+    assert not drawn.error
+    assert "--allow-leaking messy" in drawn.code[0].value
+
+
+def test_the_button_queues_exactly_the_planned_runs(open_page, home):
+    make_dataset(home)
+    drawn = open_page("launch", dataset="toy")
+    drawn.text_input(key="sizes").set_value("1, 2")
+    drawn.number_input(key="seeds").set_value(2)
+    drawn.multiselect(key="backbones").set_value(["pixels-24"]).run()
+    assert {metric.label: metric.value for metric in drawn.metric}["To compute"] == "4"
+    button(drawn, "Launch the study").click().run()
+    assert not drawn.exception
+    store = open_store(home)
+    assert store.counts(store.studies()[0].name) == {"queued": 4}
+    assert store.studies()[0].config["sizes"] == [1, 2]
+
+
+def test_runs_can_be_cancelled_and_retried_from_the_page(open_page, home):
+    make_dataset(home)
+    store = launch_study(home)
+    drawn = open_page("runs", study="made")
+    button(drawn, "Cancel 12 shown runs").click().run()
+    assert store.counts() == {"cancelled": 12}
+    button(drawn, "Retry 12 shown runs").click().run()
+    assert store.counts() == {"queued": 12}
+    assert set(store.events()["verb"]) >= {"cancelled", "retried"}
+
+
+def test_a_watching_page_says_that_another_process_executes(open_page, home):
+    make_study(home)
+    assert "Another process executes" in open_page("runs").info[0].value
