@@ -4,6 +4,7 @@ In: arguments. Out: results on standard output, progress and logs on standard er
 input (one sentence), 1 anything else, 130 interrupted.
 """
 
+import os
 import sys
 from typing import Annotated
 
@@ -83,6 +84,9 @@ def main() -> None:
         sys.exit(error.exit_status)
     except typer.Exit as ending:
         sys.exit(ending.exit_code)
+    except BrokenPipeError:  # whoever read the output has had enough, as in `fmlab runs list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (KeyboardInterrupt, typer.Abort):
         say("Interrupted.")
         sys.exit(INTERRUPTED)

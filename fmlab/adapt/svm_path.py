@@ -31,15 +31,16 @@ class Path:
 
     def _begin(self, C: float, members: np.ndarray) -> None:
         self.C, self.members = C, members
+        self._underway = self._final > C
         self._fewest, self._stalls = len(members) + 1, 0
 
     def next(self, margins: np.ndarray) -> bool:
         """Take in the margins that the last step led to. True when that step was at the final C and changed nothing."""
         inside = margins > 0
         changes = int((inside != self.members).sum())
-        if self.C == self._final and changes == 0:
+        if changes == 0 and not self._underway:
             return True
-        if self.C < self._final and changes <= _SETTLED * self.members.sum():
+        if self._underway and changes <= _SETTLED * self.members.sum():
             self._settled = self.C, inside
             self._begin(min(self._final, self.C * self._factor), inside)
             self._factor = min(_FACTOR, self._factor**1.5)

@@ -111,22 +111,32 @@ class _Problem:
     def finished(self, margins: np.ndarray, gap: float, max_iterations: int) -> bool:
         """Whether the step was the last one needed; then ``dual`` (n,) is there."""
         at_the_end = self._path.C == self._C
-        done = self._path.next(margins) or self.steps >= max_iterations
-        if not (at_the_end or done):
+        unchanged, spent = self._path.next(margins), self.steps >= max_iterations
+        if not (at_the_end or spent):
             return False
         rows, y = self._active.rows, self._y[self._active.rows].astype(np.float64)
         # On the members b = 2C·(y − f), as exact as the weights; one that has left the margin is cut to zero.
         alpha = 2 * self._C * np.maximum(0, 1 - y * self._active.values(self.weights))
-        if not done:
-            dual_weights = self._active.sum(y * alpha)
-            loss = self._C * float(np.maximum(0, margins).astype(np.float64) @ np.maximum(0, margins))
-            primal = float(self.weights @ self.weights) / 2 + loss
-            cost = float(dual_weights @ dual_weights) / 2 + float(alpha @ alpha) / (4 * self._C)
-            done = primal - float(alpha.sum()) + cost <= gap * primal
-        if done:
-            self.dual = np.zeros(len(self._y))
-            self.dual[rows] = y * alpha
-        return done
+        if not spent and self._relative_gap(margins, y, alpha) > gap:
+            if not unchanged or self._active.dtype is np.float64:
+                return unchanged and self._keep(rows, y * alpha)
+            # The same items once more, in double precision.
+            self._scale = np.inf
+            return False
+        return self._keep(rows, y * alpha)
+
+    def _relative_gap(self, margins: np.ndarray, y: np.ndarray, alpha: np.ndarray) -> float:
+        """(primal − dual) / primal, the dual point on the members (A,) alone."""
+        dual_weights = self._active.sum(y * alpha)
+        slack = np.maximum(0, margins.astype(np.float64))
+        primal = float(self.weights @ self.weights) / 2 + self._C * float(slack @ slack)
+        cost = float(dual_weights @ dual_weights) / 2 + float(alpha @ alpha) / (4 * self._C)
+        return (primal - float(alpha.sum()) + cost) / primal
+
+    def _keep(self, rows: np.ndarray, dual: np.ndarray) -> bool:
+        self.dual = np.zeros(len(self._y))
+        self.dual[rows] = dual
+        return True
 
 
 def _blocks(rows: np.ndarray) -> list[slice]:

@@ -9,9 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from fmlab.commands.output import HomeOption, JsonOption, home_of, progress_line, say, show, show_json, show_table
-from fmlab.data.manifest import Card, Dataset, dataset_names, open_dataset
+from fmlab.data.manifest import Card, Dataset, dataset_names, open_dataset, remove_dataset
 from fmlab.phantom.cases import PhantomConfig
-from fmlab.readers.intake import ReaderOptions, attach, import_dataset, remove_dataset
+from fmlab.readers.attach import attach
+from fmlab.readers.intake import import_dataset
+from fmlab.readers.sources import ReaderOptions, reader_options
 
 app = typer.Typer(help="Import and inspect datasets.", no_args_is_help=True)
 
@@ -39,6 +41,7 @@ def import_source(
     site_column: Column = None,
     split_column: Column = None,
     mask_column: Column = None,
+    spacing_column: Column = None,
     patient_pattern: Pattern = None,
     stride: Stride = None,
     frames: Frames = None,
@@ -52,6 +55,7 @@ def import_source(
         "path_column": path_column, "label_column": label_column, "patient_column": patient_column,
         "sequence_column": sequence_column, "frame_column": frame_column, "site_column": site_column,
         "split_column": split_column, "mask_column": mask_column,
+        "spacing_column": spacing_column,
     }  # fmt: skip
     options = _options(
         columns | {"patient_pattern": patient_pattern, "stride": stride, "frames": frames, "labels": labels}
@@ -64,7 +68,7 @@ def import_source(
 
 
 def _options(given: dict[str, Any]) -> ReaderOptions:
-    return ReaderOptions(**{key: value for key, value in given.items() if value is not None})
+    return reader_options(**{key: value for key, value in given.items() if value is not None})
 
 
 @app.command("attach")
@@ -77,6 +81,7 @@ def attach_source(
     patient_pattern: Pattern = None,
     stride: Stride = None,
     frames: Frames = None,
+    same_patients: Annotated[bool, typer.Option(help="Patient names mean the same people in both sources.")] = False,
     as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
@@ -84,7 +89,7 @@ def attach_source(
     options = _options({"patient_pattern": patient_pattern, "stride": stride, "frames": frames})
     dataset = attach(
         home_of(home), name, source, as_set=as_set, labels=labels, reader=reader, options=options,
-        on_progress=progress_line(f"attaching {as_set}"),
+        same_patients=same_patients, on_progress=progress_line(f"attaching {as_set}"),
     )  # fmt: skip
     _show_card(dataset.card, as_json)
 

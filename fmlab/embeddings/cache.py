@@ -18,9 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from fmlab.data.manifest import content_codes
+from fmlab.embeddings.keys import EmbeddingsRequest
 from fmlab.errors import BadInput
 from fmlab.files import read_json, storage_errors, write_json
+from fmlab.settings import Home
 
 ITEM = np.dtype([("content", "<u8"), ("copy", "u1")])
 
@@ -33,6 +37,21 @@ def make_items(content_codes: np.ndarray, copies: np.ndarray | int = 0) -> np.nd
     items["content"] = content_codes
     items["copy"] = copies
     return items
+
+
+def open_cache(home: Home, request: EmbeddingsRequest) -> "EmbeddingCache":
+    """The cache of a request, empty or not."""
+    return EmbeddingCache(request.folder(home), request.width, request.facts)
+
+
+def items_of(rows: pd.DataFrame) -> np.ndarray:
+    """(N,) `ITEM` of manifest rows: by `content_hash`, and by `copy` where there is such a column (else 0)."""
+    if rows["content_hash"].isna().any():
+        raise BadInput(
+            f"{int(rows['content_hash'].isna().sum())} of these images are unreadable and have no embedding; leave them out."
+        )
+    copies = rows["copy"].to_numpy(np.uint8) if "copy" in rows else 0
+    return make_items(content_codes(rows["content_hash"]), copies)
 
 
 class EmbeddingCache:

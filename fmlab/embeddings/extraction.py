@@ -16,10 +16,10 @@ import pandas as pd
 
 from fmlab.backbones.catalogue import find_backbone
 from fmlab.backbones.loaders import Backbone, load_backbone
-from fmlab.data.manifest import Dataset, content_codes
+from fmlab.data.manifest import Dataset
 from fmlab.data.preprocessing import mask_outside
 from fmlab.data.store import ImageStore
-from fmlab.embeddings.cache import EmbeddingCache, make_items
+from fmlab.embeddings.cache import EmbeddingCache, items_of
 from fmlab.embeddings.keys import EmbeddingsRequest
 from fmlab.embeddings.pipeline import ReadImage, stream_features
 from fmlab.errors import BadInput, Cancelled
@@ -33,25 +33,10 @@ ROW_COLUMNS = ("image_id", "content_hash", "sector")
 Progress = Callable[[int, int, float], None]
 
 
-def open_cache(home: Home, request: EmbeddingsRequest) -> EmbeddingCache:
-    """The cache of a request, empty or not."""
-    return EmbeddingCache(request.folder(home), request.width, request.facts)
-
-
 def load_requested(home: Home, request: EmbeddingsRequest, device: str = "cpu") -> Backbone:
     """The backbone that a request names, for inputs of its size, in its precision."""
     card = find_backbone(home, request.backbone)
     return load_backbone(card, home, device, request.precision, size=request.spec.size)
-
-
-def items_of(rows: pd.DataFrame) -> np.ndarray:
-    """(N,) `ITEM` of manifest rows: by `content_hash`, and by `copy` where there is such a column (else 0)."""
-    if rows["content_hash"].isna().any():
-        raise BadInput(
-            f"{int(rows['content_hash'].isna().sum())} of these images are unreadable and have no embedding; leave them out."
-        )
-    copies = rows["copy"].to_numpy(np.uint8) if "copy" in rows else 0
-    return make_items(content_codes(rows["content_hash"]), copies)
 
 
 def extract(

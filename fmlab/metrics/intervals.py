@@ -1,32 +1,93 @@
 """Intervals: how far a number can be trusted.
 
-In: values over seeds, (S,); or values of images or sequences, (n,), with whom each belongs to, (n,) group numbers.
-Out: (value, low, high), 95 % intervals.
+In: values over seeds, (S,); or values of images or sequences, (n,), with whom each belongs to, (n,) group numbers; or
+confusion counts of groups, (G, K, K).
+Out: (value, low, high), 95 % intervals; fractions where the values are.
+
+Frames of one patient resemble each other, so an interval over single images is far too narrow: the bootstrap draws
+whole patients, or sequences, with replacement. A resample is a weighted sum of what each group counted, so two thousand
+of them are one matrix product.
+
+Source: Student's t and percentile intervals as in Efron and Tibshirani, "An Introduction to the Bootstrap" (1993),
+chapters 12 and 13; clusters as in Field and Welsh, JRSS B 69 (2007); Wilson, JASA 22 (1927).
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 LEVEL = 0.95
-RESAMPLES = 2000
+RESAMPLES = 2000  # between repetitions a bound then moves by under a tenth of the interval's width
 
 
-def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """The mean over seeds and its t interval (limited-data study, Figure 2); with one seed the interval is the value."""
+class Interval(NamedTuple):
+    """A value between two bounds."""
+
+    value: float
+    low: float
+    high: float
+
+
+def mean_interval(values: np.ndarray) -> Interval:
+    """The mean over seeds ± t·s/√S (limited-data study, Figure 2); with one seed the interval is the value.
+
+    It speaks of the choice of training subsets, not of the choice of test patients.
+    """
     mean = float(np.mean(values))
     if len(values) < 2:
-        return mean, mean, mean
+        return Interval(mean, mean, mean)
     half = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2) * np.std(values, ddof=1) / np.sqrt(len(values)))
-    return mean, mean - half, mean + half
+    return Interval(mean, mean - half, mean + half)
 
 
-def cluster_bootstrap(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
+def cluster_bootstrap(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> Interval:
     """The mean of the values and its percentile interval when whole groups are resampled with replacement."""
     _, members = np.unique(groups, return_inverse=True)
     count = members.max() + 1
     totals = np.bincount(members, weights=values, minlength=count)
-    sizes = np.bincount(members, minlength=count).astype(float)
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-    means = (drawn @ totals) / (drawn @ sizes)
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(np.mean(values)), float(low), float(high)
+    drawn = resampled_counts(np.stack([totals, np.bincount(members, minlength=count)], axis=1), seed)
+    return _percentiles(float(np.mean(values)), drawn[:, 0] / drawn[:, 1])
+
+
+def confusion_bootstrap(counts: np.ndarray, measure: Callable[[np.ndarray], np.ndarray], seed: int = 0) -> Interval:
+    """A measure of confusion counts and its percentile interval when whole groups are resampled with replacement.
+
+    `counts` (G, K, K) as `group_confusions` makes them; `measure` takes (…, K, K) to (…,), such as `macro_f1`. A
+    resample may lack a class that the whole test set has: its average is then over the classes that it holds.
+    """
+    return _percentiles(float(measure(counts.sum(axis=0))), measure(resampled_counts(counts, seed)))
+
+
+def group_confusions(predicted: np.ndarray, truth: np.ndarray, groups: np.ndarray, classes: int) -> np.ndarray:
+    """Confusion counts of each group, (G, K, K) int64 in ascending order of the groups, from (n,) each."""
+    names, members = np.unique(groups, return_inverse=True)
+    cells = (members * classes + truth) * classes + predicted
+    return np.bincount(cells, minlength=len(names) * classes * classes).reshape(len(names), classes, classes)
+
+
+def resampled_counts(counts: np.ndarray, seed: int) -> np.ndarray:
+    """What `RESAMPLES` draws of G groups with replacement add up to, (RESAMPLES, …) float64, from counts (G, …)."""
+    groups = len(counts)
+    drawn = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=RESAMPLES)
+    # In float64 counts are exact and the product is BLAS's; between integers it would be a slow loop.
+    sums = drawn.astype(np.float64) @ counts.reshape(groups, -1).astype(np.float64)
+    return sums.reshape(RESAMPLES, *counts.shape[1:])
+
+
+def wilson(right: int, count: int) -> Interval:
+    """Wilson's score interval of a share of independent cases: (p + z²/2n ± z·√(p(1−p)/n + z²/4n²)) / (1 + z²/n)."""
+    if not 0 <= right <= count or count == 0:
+        raise ValueError(f"{right} of {count} is not a share; expected a number from 0 to a positive count.")
+    share, z = right / count, float(ndtri((1 + LEVEL) / 2))
+    middle = share + z * z / (2 * count)
+    half = z * float(np.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2))
+    return Interval(
+        share, max(0.0, (middle - half) / (1 + z * z / count)), min(1.0, (middle + half) / (1 + z * z / count))
+    )
+
+
+def _percentiles(value: float, drawn: np.ndarray) -> Interval:
+    low, high = np.quantile(drawn[np.isfinite(drawn)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(low), float(high))

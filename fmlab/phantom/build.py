@@ -27,7 +27,7 @@ from fmlab.settings import Home
 
 READER = "phantom"
 OUTLINE_POINTS = 12  # of each arc of the fan's polygon
-IN_FLIGHT = 8  # sequences drawn ahead per process: enough to keep it busy, little memory
+CHUNK = 4  # sequences handed to a process at a time: the pipe is quiet, the progress smooth
 
 FACTS = CardFacts(
     source=READER,
@@ -56,23 +56,20 @@ def build_phantom(
     Raises `NameTaken`, `StorageFull`, or `Cancelled` when `cancelled()` turns true; nothing stays behind then.
     """
     sequences = plan(config)
-    writer = DatasetWriter(home, name)
-    try:
-        workers = processes or os.cpu_count() or 1
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            drawn = pool.map(partial(render, config), sequences, chunksize=max(1, IN_FLIGHT // 2))
-            for done, (planned, rendered) in enumerate(zip(sequences, drawn, strict=True), start=1):
-                if cancelled is not None and cancelled():
-                    pool.shutdown(cancel_futures=True)
-                    raise Cancelled("The phantom was cancelled; nothing was kept.")
-                _store(writer, planned, rendered)
-                if on_progress is not None:
-                    on_progress(done, len(sequences))
+    with (
+        DatasetWriter(home, name) as writer,
+        ProcessPoolExecutor(processes or os.cpu_count() or 1, mp_context=get_context("spawn")) as pool,
+    ):
+        drawn = pool.map(partial(render, config), sequences, chunksize=CHUNK)
+        for done, (planned, rendered) in enumerate(zip(sequences, drawn, strict=True), start=1):
+            if cancelled is not None and cancelled():
+                pool.shutdown(cancel_futures=True)
+                raise Cancelled("The phantom was cancelled; nothing was kept.")
+            _store(writer, planned, rendered)
+            if on_progress is not None:
+                on_progress(done, len(sequences))
         _write_truth(writer, sequences)
-    except BaseException:
-        writer.abandon()
-        raise
-    return writer.finish(FACTS, classes=VIEWS)
+        return writer.finish(FACTS, classes=VIEWS)
 
 
 def outline(sector: Sector) -> tuple[float, ...]:

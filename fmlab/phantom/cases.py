@@ -33,7 +33,7 @@ class PhantomConfig:
     """What to generate. `sequences_per_class` is the least any class gets in train, under its (maybe wrong) label.
 
     Larger classes get more, in proportion to the study's Table 2, up to `largest_class` times that minimum.
-    `test_sequences` are the totals of T1 and T2, shared out like the study's. Shares are fractions 0-1.
+    `t1_sequences` and `t2_sequences` are totals, shared out like the study's. Shares are fractions 0-1.
     """
 
     sequences_per_class: int = 16

@@ -51,9 +51,17 @@ class RenderedSequence:
 
 @dataclass(frozen=True)
 class _Scene:
-    """All that stays the same over a sequence."""
+    """All that stays the same over a sequence.
 
+    `start` is the phase of the first frame, `lines` the burnt-in text. `points` are heart coordinates (mm) at half the
+    polar resolution; `moving`, `changing` and `still` three speckle fields (samples, lines) complex64.
+    """
+
+    machine: sites.Machine
     heart: Heart
+    heart_rate: float
+    start: float
+    lines: list[str]
     pose: Pose
     sector: Sector
     window: sites.Window
@@ -101,7 +109,7 @@ def _points(pose: Pose, sector: Sector, rng: np.random.Generator) -> tuple[np.nd
     )
 
 
-def _scene(config: PhantomConfig, planned: PlannedSequence) -> tuple[_Scene, sites.Machine, float, float, list[str]]:
+def _scene(config: PhantomConfig, planned: PlannedSequence) -> _Scene:
     """Draw the patient from the patient's stream and the acquisition from the sequence's."""
     difficult = planned.split == "T2"
     patient = generator(config, "patient", planned.patient_id)
@@ -114,8 +122,11 @@ def _scene(config: PhantomConfig, planned: PlannedSequence) -> tuple[_Scene, sit
     lines = sites.draw_lines(rng, machine, sector, heart_rate)
     pose = held(standard_pose(planned.view, heart), sites.draw_hand(rng, difficult))
     absent = tissue.absent_echo(rng, sector, heart.chest) if planned.view == "NO-ORGAN" else None
-    scene = _Scene(
+    return _Scene(
+        machine=machine,
         heart=heart,
+        heart_rate=heart_rate,
+        lines=lines,
         pose=pose,
         sector=sector,
         window=window,
@@ -126,11 +137,11 @@ def _scene(config: PhantomConfig, planned: PlannedSequence) -> tuple[_Scene, sit
         moving=speckle(rng, sector, machine.beam),
         changing=speckle(rng, sector, machine.beam),
         still=speckle(rng, sector, machine.beam),
+        start=float(rng.random()),
     )
-    return scene, machine, heart_rate, float(rng.random()), lines
 
 
-def refined(where: Distances) -> Distances:
+def _refined(where: Distances) -> Distances:
     """The same distances at twice the resolution."""
     return Distances(**{field.name: double(getattr(where, field.name)) for field in fields(where)})
 
@@ -138,7 +149,7 @@ def refined(where: Distances) -> Distances:
 def _tissue_shift(scene: _Scene, beat: Beat, drift: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
     """Displacement (mm: right, ahead) of the tissue at every second polar sample since end-diastole."""
     heart, pose = scene.heart, scene.pose
-    x, y, z = (points for points in scene.points)
+    x, y, z = scene.points
     base = heart.base_descent * beat.contraction
     reach = np.hypot(x, y)
     inward = heart.radius * heart.shortening * beat.contraction
@@ -159,7 +170,7 @@ def _frame(scene: _Scene, beat: Beat, phase: float, progress: float, frame: int)
         back = drift[0] * scene.pose.right + drift[1] * normal + drift[2] * scene.pose.forward
         # Distances are smooth: half the resolution is enough, and four times as fast.
         x, y, z = (points - float(back[i]) for i, points in enumerate(scene.points))
-        where = refined(distances(scene.heart, beat, x, y, z))
+        where = _refined(distances(scene.heart, beat, x, y, z))
         echo = tissue.heart_echo(scene.heart, where, scene.around, scene.sector)
         tissue.add_cusps(echo, where, beat.aortic_opening, scene.heart.valve_thickness)
         shift = _tissue_shift(scene, beat, drift)
@@ -196,21 +207,21 @@ def _linear(decibel: float) -> np.float32:
 
 def render(config: PhantomConfig, planned: PlannedSequence) -> RenderedSequence:
     """Draw the sequence; the same config and plan give the same bytes, whatever was drawn before."""
-    scene, machine, heart_rate, start, lines = _scene(config, planned)
+    scene = _scene(config, planned)
     converter = scan_map(scene.sector)
     count = planned.frames
     levels = np.empty((count, converter.pixels.size), dtype=np.float32)
     masks = np.zeros((count, IMAGE_SIZE * IMAGE_SIZE), dtype=np.uint8)
-    phases = (start + np.arange(count) / count) % 1.0
+    phases = (scene.start + np.arange(count) / count) % 1.0
     for frame, phase in enumerate(phases):
-        polar, label = _frame(scene, beat_at(phase, heart_rate), float(phase), frame / count, frame)
+        polar, label = _frame(scene, beat_at(phase, scene.heart_rate), float(phase), frame / count, frame)
         levels[frame] = converter.image(polar)
         masks[frame, converter.pixels] = converter.nearest(label)
     knots, greys = grey_map(levels[:, ::5], np.array(sites.QUANTILES), np.array(scene.window.curve))
-    still = burn_in.static_overlay(scene.sector, machine.style, lines)
+    still = burn_in.static_overlay(scene.sector, scene.machine.style, scene.lines)
     frames = np.empty((count, IMAGE_SIZE, IMAGE_SIZE), dtype=np.uint8)
     for frame, phase in enumerate(phases):
-        frames[frame] = np.maximum(still, burn_in.trace_overlay(scene.sector, machine.style, float(phase)))
+        frames[frame] = np.maximum(still, burn_in.trace_overlay(scene.sector, scene.machine.style, float(phase)))
         frames[frame].ravel()[converter.pixels] = np.interp(levels[frame], knots, greys).astype(np.uint8)
     return RenderedSequence(
         frames=frames,

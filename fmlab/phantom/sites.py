@@ -48,7 +48,7 @@ MACHINES: dict[str, tuple[Machine, ...]] = {
         Machine(128, 4, 6, 244, 40.0, 158, Beam(0.52, 1.05), Style(200, "top-right", "left", True, True), 1.0),
     ),
     "external": (
-        Machine(131, 10, 9, 234, 42.0, 164, Beam(0.65, 1.3), Style(230, "bottom-right", "border", False, False), 1.15),
+        Machine(131, 10, 9, 234, 42.0, 164, Beam(0.65, 1.3), Style(230, "bottom-right", "border", False, False), 1.08),
         Machine(124, 14, 4, 230, 35.0, 152, Beam(0.60, 1.25), Style(120, "top-right", "left", True, True), 0.85),
     ),
 }
@@ -163,7 +163,9 @@ def draw_window(rng: np.random.Generator, machine: Machine, difficult: bool) -> 
         shadows.append((rng.uniform(0.2, 0.8), width, rng.uniform(5, 25), rng.uniform(8, 30 if poor else 16)))
     middle = 27.0 * np.exp(0.25 * np.clip(rng.standard_normal(), -2, 2)) * (0.75 if poor else 1.0)
     contrast = machine.contrast * np.exp(0.10 * np.clip(rng.standard_normal(), -2, 2))
-    greys = np.minimum(middle * np.exp(np.array(_STEPS) * contrast), 245.0)
+    # The curve itself varies too: a fixed one would leave the fingerprint of calm pictures in every histogram.
+    steps = np.array(_STEPS) * contrast + 0.12 * np.clip(rng.standard_normal(len(_STEPS)), -2, 2)
+    greys = np.minimum(np.maximum.accumulate(middle * np.exp(steps)), 245.0)
     return Window(
         noise_db=float(rng.uniform(-38, -30) + (3.0 if poor else 0.0)),
         haze_db=float(rng.uniform(-34, -19) + (rng.uniform(1, 5) if poor else 0.0)),

@@ -24,7 +24,6 @@ class Surroundings:
     muscle: np.ndarray
     near_wall: np.ndarray
     lung: float
-    liver: bool
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def surroundings(rng: np.random.Generator, sector: Sector, heart: Heart, liver: 
         1.0 + 0.3 * smooth_noise(rng, 40, 2)
     )
     return Surroundings(
-        amplitude.astype(np.float32), muscle, np.abs(near).astype(np.float32), float(rng.uniform(0.6, 2.0)), liver
+        amplitude.astype(np.float32), muscle, np.abs(near).astype(np.float32), float(rng.uniform(0.6, 2.0))
     )
 
 

@@ -60,7 +60,7 @@ def projection_map(
                     "symbol": symbol,
                     "size": size * (1.5 if name == WRONG else 1.0),
                     "opacity": 0.45 if name in (CORRECT, missing, OTHERS) else 0.85,
-                    "line": {"width": 0},
+                    "line": {"width": 1 if symbol.endswith("open") else 0, "color": hue},
                 },
                 "hovertemplate": f"<b>{name}</b><extra></extra>",
             }

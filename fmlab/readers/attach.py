@@ -19,7 +19,7 @@ from fmlab.errors import BadInput, NameTaken
 from fmlab.readers.auto import AUTO, choose_reader
 from fmlab.readers.columns import read_pairs
 from fmlab.readers.decoding import decode_all
-from fmlab.readers.intake import Progress, check_scan, write_decoded, opened_source
+from fmlab.readers.intake import Progress, check_scan, opened_source, write_decoded
 from fmlab.readers.sources import DecodedImage, Decoding, ReaderOptions, Scan
 from fmlab.settings import Home
 

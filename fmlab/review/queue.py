@@ -21,14 +21,15 @@ SCORE_PREFIX = "score_"
 def misclassified(items: pd.DataFrame, level: Level = "image") -> pd.DataFrame:
     """The wrong answers of one run, worst first: the largest margin by which the answer beat the truth.
 
-    Equal margins stand in the order of their image ids. `rank` counts from 1. At level `sequence` there is one row per
-    misclassified sequence with the columns of `sequence_answers`.
+    Equal ones stand in the order of their image ids. `rank` counts from 1. At level `sequence` there is one row per
+    misclassified sequence with the columns of `sequence_answers`; the lead in votes counts first, then the margin.
     """
     if level not in ("image", "sequence"):
         raise BadInput(f"A queue is of 'image' or 'sequence', got {level!r}.")
     rows = items if level == "image" else sequence_answers(items)
     wrong = rows[~rows["correct"].astype(bool)]
-    wrong = wrong.sort_values(["margin", "image_id"], ascending=[False, True], kind="stable").reset_index(drop=True)
+    keys = ["margin", "image_id"] if level == "image" else ["lead", "margin", "image_id"]
+    wrong = wrong.sort_values(keys, ascending=[key == "image_id" for key in keys], kind="stable", ignore_index=True)
     return wrong.assign(rank=np.arange(1, len(wrong) + 1))
 
 
@@ -37,11 +38,12 @@ def sequence_answers(items: pd.DataFrame) -> pd.DataFrame:
 
     The columns are those of the items. `label` is the sequence's most frequent label, `score` and `margin` are means
     over its images, `image_id`, `frame` and the like are those of the image whose own answer was furthest from the
-    truth. Added: `votes`, the number of images that voted for the answer, and `images`, how many voted.
+    truth. Added: `votes`, how many images voted for the answer; `lead`, how many more than for the truth; `images`, how
+    many voted. A margin below 0 is possible: an answer can win the vote with the smaller sum of scores.
     """
     columns = [name for name in items.columns if name.startswith(SCORE_PREFIX)]
     if not columns or items.empty:
-        return items.assign(votes=0, images=0).iloc[:0]
+        return items.assign(votes=0, lead=0, images=0).iloc[:0]
     classes = np.array([name.removeprefix(SCORE_PREFIX) for name in columns])
     scores = items[columns].to_numpy(np.float64)  # (M, K)
     sequence = items.groupby(["test_set", "sequence_id"], sort=False).ngroup().to_numpy()
@@ -72,6 +74,7 @@ def sequence_answers(items: pd.DataFrame) -> pd.DataFrame:
         margin=means[place, answer] - means[place, truth],
         correct=answer == truth,
         votes=votes[place, answer].astype(int),
+        lead=(votes[place, answer] - votes[place, truth]).astype(int),
         images=images.astype(int),
     )
 

@@ -19,11 +19,10 @@ import pandas as pd
 from fmlab.adapt.configs import adaptation_from
 from fmlab.adapt.fit import fit_and_score
 from fmlab.backbones.catalogue import find_backbone, weights_digest
-from fmlab.backbones.loaders import load_backbone
 from fmlab.data.manifest import TRAIN, VALIDATION, Dataset, open_dataset
 from fmlab.data.preprocessing import Preprocessing
 from fmlab.data.subsets import Subset, draw_all, training_items
-from fmlab.embeddings.extraction import extract, items_of, open_cache
+from fmlab.embeddings.cache import items_of, open_cache
 from fmlab.embeddings.keys import request_embeddings
 from fmlab.errors import BadInput, Cancelled
 from fmlab.files import digest_config
@@ -127,8 +126,11 @@ class _Group:
         self._emitter.log(f"{len(rows)} images needed, {len(rows) - len(missing)} embedded before")
         if missing.empty:
             return
+        # torch takes seconds to import: probes on embeddings that are there do without.
+        from fmlab.embeddings.extraction import extract, load_requested
+
         self._emitter.progress(0, len(missing), f"loading {self._card.title}")
-        backbone = load_backbone(self._card, self._home, device=self._emitter.device, precision=self._request.precision)
+        backbone = load_requested(self._home, self._request, self._emitter.device)
         chunks = extract(self._dataset, backbone, self._request, missing, self._cache, self._tell, self._nothing_left)
         for _ in chunks:
             yield

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -72,8 +73,18 @@ class LocalEngine:
         """End the worker process."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
-            self._process = None
+            self._reap()
+
+    def _reap(self) -> int:
+        """Wait for the process to be gone and close its pipes; returns its exit status."""
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        code = process.wait()
+        for pipe in (process.stdin, process.stdout):
+            with suppress(BrokenPipeError):  # what was not read by the worker is of no interest any more
+                pipe.close()
+        return code
 
     def _spawn(self) -> None:
         environment = os.environ | {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -98,8 +109,7 @@ class LocalEngine:
             self._events.put(None)  # it died before it could read; the next event says so
 
     def _last_words(self) -> str:
-        code = self._process.wait() if self._process is not None else 0
-        self._process = None
+        code = self._reap()
         if code == -9:
             return "The worker process was killed (signal 9), by a person or because memory ran out."
         if code < 0:
@@ -109,9 +119,7 @@ class LocalEngine:
 
 def _relay(stream: TextIO, events: "queue.Queue[Event | None]") -> None:
     """Read events until the worker's end; None marks it."""
-    try:
+    with suppress(ValueError):  # the last line of a killed worker may be cut short, or the pipe closed on this side
         for line in stream:
             events.put(json.loads(line))
-    except ValueError:  # the last line of a killed worker may be cut short
-        pass
     events.put(None)

@@ -10,7 +10,8 @@ from typing import Any
 from fmlab.data.manifest import Dataset
 from fmlab.phantom.build import build_phantom
 from fmlab.phantom.cases import PhantomConfig
-from fmlab.readers.intake import ReaderOptions, import_dataset
+from fmlab.readers.intake import import_dataset
+from fmlab.readers.sources import reader_options
 from fmlab.runs.worker import Emitter
 from fmlab.settings import Home
 
@@ -44,7 +45,7 @@ def work(facts: dict[str, Any], emitter: Emitter) -> None:
             Path(config["source"]),
             config["name"],
             reader=config.get("reader", "auto"),
-            options=ReaderOptions.model_validate(config.get("options", {})),
+            options=reader_options(**config.get("options", {})),
             on_progress=progress,
             cancelled=cancelled,
         )

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fmlab.backbones.cards import BackboneCard
-from fmlab.data.manifest import Dataset
+from fmlab.data.manifest import Dataset, open_dataset
 from fmlab.data.preprocessing import Style
 from fmlab.data.subsets import Subset
 from fmlab.errors import BadInput
@@ -58,6 +58,9 @@ def request_run(store: Store, kind: str, config: dict[str, Any], title: str, by:
     """Queue a single run of one of `SINGLE_KINDS`. An import or a measurement asked for again is a new run."""
     if kind not in SINGLE_KINDS:
         raise BadInput(f"A run of kind {kind!r} cannot be requested alone; choose one of {', '.join(SINGLE_KINDS)}.")
-    address = config if kind == "project" else config | {"asked": now()}
+    if kind == "project":  # the same map of the same images is one run; of images that changed it is another
+        address = config | {"content_hash": open_dataset(store.home, config["dataset"]).card.content_hash}
+    else:
+        address = config | {"asked": now()}
     group = digest_config(f"group {kind}", address)
     return store.request(RunRequest(kind=kind, config=config, address=address, group=group, title=title), by)

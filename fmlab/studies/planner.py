@@ -18,7 +18,7 @@ from fmlab.backbones.cards import BackboneCard
 from fmlab.data.manifest import TRAIN, VALIDATION, content_codes, open_dataset
 from fmlab.data.preprocessing import Preprocessing
 from fmlab.data.subsets import Subset, draw_all
-from fmlab.embeddings.cache import EmbeddingCache, make_items
+from fmlab.embeddings.cache import make_items, open_cache
 from fmlab.embeddings.keys import request_embeddings
 from fmlab.errors import FMLabError
 from fmlab.runs.launcher import devices
@@ -154,8 +154,7 @@ def _cached(home: Home, grid: Grid, card: BackboneCard, cell: dict[str, Any], ne
     request = request_embeddings(
         home, grid.dataset.card.pixels_key, card, preprocessing, cell["feature"], cell["precision"]
     )
-    cache = EmbeddingCache(request.folder(home), request.width, request.facts)
-    return int(cache.have(make_items(content_codes(needed))).sum())
+    return int(open_cache(home, request).have(make_items(content_codes(needed))).sum())
 
 
 def _warnings(grid: Grid) -> list[str]:

@@ -3,7 +3,7 @@
 In: a widget's options and its name in the address. Out: the choice; links to other pages with theirs.
 
 The widgets here are bound to the address by Streamlit: a value that is not among the options is dropped from it, and a
-value equal to the default leaves no trace.
+value equal to the widget's own default leaves no trace.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,10 +32,33 @@ def go(page: str, selection: Mapping[str, str] | None = None) -> None:
 
 
 def choose(
-    label: str, options: Sequence[str], name: str, format_func: Callable[[Any], str] = str, **settings: Any
+    label: str,
+    options: Sequence[str],
+    name: str,
+    format_func: Callable[[Any], str] = str,
+    optional: bool = False,
+    default: str | None = None,
+    **settings: Any,
 ) -> str | None:
-    """A select box whose choice is `?name=` in the address; None when there are no options."""
-    return st.selectbox(label, options, key=name, format_func=format_func, bind="query-params", **settings)
+    """A select box whose choice is `?name=` in the address; None when nothing is chosen or there are no options.
+
+    Unless `optional`, there is always a choice, at first `default` or the first option, and the address names that one
+    as well: what comes first today may not be first tomorrow, when the link is opened.
+    """
+    if options and not optional:
+        chosen = st.session_state.get(name, st.query_params.get(name))
+        if chosen not in options:
+            st.session_state[name] = default if default in options else options[0]
+    return st.selectbox(
+        label,
+        options,
+        index=None,
+        required=not optional,
+        key=name,
+        format_func=format_func,
+        bind="query-params",
+        **settings,
+    )
 
 
 def choose_several(label: str, options: Sequence[str], name: str, **settings: Any) -> list[str]:

@@ -17,10 +17,10 @@ from fmlab.backbones.catalogue import catalogue, on_disk
 from fmlab.data.manifest import Dataset, dataset_names, open_dataset, to_pandas
 from fmlab.data.preprocessing import mask_outside
 from fmlab.data.store import ImageStore
-from fmlab.errors import BadInput
+from fmlab.errors import BadInput, NotFound
 from fmlab.plots.projection import CORRECT, WRONG, projection_map
 from fmlab.plots.wording import adaptation_name, in_usual_order
-from fmlab.runs.records import RETRIABLE, UNFINISHED, Run
+from fmlab.runs.records import RETRIABLE, UNFINISHED, Run, RunRequest
 from fmlab.runs.requests import request_run
 from fmlab.runs.store import Store
 from fmlab.settings import Home
@@ -88,16 +88,13 @@ def choose_map(home: Home, store: Store) -> ChosenMap | None:
 
 
 def find_projection(chosen: ChosenMap) -> Run | None:
-    """The newest run that makes this very projection, whatever became of it."""
-    runs = chosen.store.runs()
-    here = (
-        (runs["kind"] == "project") & (runs["dataset"] == chosen.dataset.name) & (runs["backbone"] == chosen.backbone)
-    )
-    for key in reversed(runs.loc[here, "key"].tolist()):
-        run = chosen.store.run(key)
-        if all(run.config.get(name) == value for name, value in chosen.config.items()):
-            return run
-    return None
+    """The run that makes this very projection of these very images, whatever became of it; None: never asked for."""
+    address = chosen.config | {"content_hash": chosen.dataset.card.content_hash}
+    key = RunRequest("project", chosen.config, address, group="", title="").key
+    try:
+        return chosen.store.run(key)
+    except NotFound:
+        return None
 
 
 def offer_projection(chosen: ChosenMap, run: Run | None) -> None:
@@ -206,9 +203,9 @@ def _choose_run(chosen: ChosenMap, studies: list[str]) -> str | None:
     if runs.empty:
         st.caption("None of its runs has finished yet.")
         return None
-    adaptations = in_usual_order(runs["adaptation"])
-    adaptation = links.choose("Adaptation", adaptations, "adaptation", format_func=adaptation_name, width=150)
-    runs = runs[runs["adaptation"] == (adaptation or adaptations[0])]
+    adaptations = {adaptation_name(key): key for key in in_usual_order(runs["adaptation"])}
+    adaptation = links.choose("Adaptation", list(adaptations), "adaptation", width=150) or next(iter(adaptations))
+    runs = runs[runs["adaptation"] == adaptations[adaptation]]
     sizes = [str(size) for size in sorted(runs["size"].unique(), reverse=True)]
     size = links.choose(size_label(str(runs["scheme"].iloc[0])), sizes, "size", width=160) or sizes[0]
     runs = runs[runs["size"] == int(size)].sort_values("seed")

@@ -51,16 +51,11 @@ def _runs(study: ChosenStudy, cell: Cell, test_set: str, rows: pd.DataFrame) -> 
     st.markdown("**One run on its own:** how much its numbers depend on which patients were tested")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         run = choose_seed(rows)
-        selection = {
-            "study": study.name,
-            "backbone": cell.backbone,
-            "adaptation": cell.adaptation,
-            "size": str(cell.size),
-            "seed": str(run["seed"]),
-            "test_set": test_set,
-        }
-        links.link(links.REVIEW, "Review what it got wrong", ":material/fact_check:", selection)
-        on_map = {"dataset": study.dataset.name, "backbone": cell.backbone, "study": study.name}
+        selection = {"study": study.name} | cell.address | {"seed": str(run["seed"])}
+        links.link(
+            links.REVIEW, "Review what it got wrong", ":material/fact_check:", selection | {"test_set": test_set}
+        )
+        on_map = selection | {"dataset": study.dataset.name, "colour": "Correctness"}
         links.link(links.EMBEDDINGS, "See it on the map", ":material/scatter_plot:", on_map)
     intervals = interval_table(study.home, study.store, [run["run"]], test_set)
     st.dataframe(run_intervals(intervals), hide_index=True, key="intervals", width="content")

@@ -31,7 +31,7 @@ from fmlab.ui.results_tables import (
     support_sentences,
     unconverged_sentence,
 )
-from fmlab.ui.study_choice import ChosenStudy, size_label
+from fmlab.ui.study_choice import Cell, ChosenStudy, size_label
 from fmlab.ui.theme import FIGURE_SETTINGS, mode
 
 CURVE = "curve"
@@ -77,10 +77,7 @@ def _open_point() -> None:
     points = st.session_state[CURVE]["selection"]["points"]
     if points and points[0].get("customdata"):
         backbone, adaptation, size, test_set = points[0]["customdata"][:4]
-        st.session_state["backbone"] = backbone
-        st.session_state["adaptation"] = adaptation
-        st.session_state["size"] = str(size)
-        st.session_state["test_set"] = test_set
+        st.session_state.update(Cell(backbone, adaptation, size).address | {"test_set": test_set})
 
 
 def _shown_backbones(study: ChosenStudy) -> list[str]:

@@ -6,6 +6,7 @@ shown: no path, no patient, no sequence name.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ TILE_WIDTHS = {"Small": 150, "Medium": 220, "Large": 320}  # CSS pixels
 CLASSES_SHOWN = 5
 LARGE_SIDE = 1024  # pixels of the chosen image: no stored image is larger
 READING = "reading"
+SUMMARY_WIDTH = 740  # CSS pixels: beside the button on a small laptop
 WHOLE_HELP = "Also show what lies outside the ultrasound sector. Text burnt in there may name a patient."
 # Constant text: nothing from a file ever stands in it.
 READING_STYLE = f"""<style>
@@ -78,7 +80,8 @@ def _sum_up(study: ChosenStudy, cell: Cell, run: pd.Series, wrong: pd.DataFrame,
     st.markdown(
         f"**{escaped(cell.backbone)}**, {adaptation_name(cell.adaptation)} on {size_text(cell.size, study.scheme)}, subset "
         f"{run['seed']}: **{len(wrong):,} of {count(tested, level)}** of {escaped(run['test_set'])} misclassified, accuracy "
-        f"{percent(accuracy)}; the most frequent class alone holds {percent(float(run['majority_rate']))} of its images."
+        f"{percent(accuracy)}; the most frequent class alone holds {percent(float(run['majority_rate']))} of its images.",
+        width=SUMMARY_WIDTH,
     )
 
 
@@ -91,17 +94,7 @@ def _choose_filters(queue: pd.DataFrame) -> pd.DataFrame:
 
 
 def _filter(label: str, column: pd.Series, name: str) -> str | None:
-    counts = column.value_counts()
-    options = sorted(counts.index)
-    return links.choose(
-        label,
-        options,
-        name,
-        format_func=lambda value: f"{value} ({counts.get(value, 0):,})",
-        index=None,
-        placeholder="All",
-        width=180,
-    )
+    return links.choose(label, sorted(column.dropna().unique()), name, index=None, placeholder="All", width=160)
 
 
 def _choose_page(queue: pd.DataFrame) -> int:
@@ -144,12 +137,12 @@ def _grid_and_image(pictures: _Pictures, rows: pd.DataFrame, items: pd.DataFrame
         _show_one(pictures, row, items, level)
 
 
-def _captions(row: object) -> tuple[str, str]:
-    """Truth and answer; the rank, and how far the answer was ahead."""
+def _captions(row: Any) -> tuple[str, str]:
+    """Truth and answer; the rank, and how far the answer was ahead in score or in votes."""
     words = f"{row.label} → {row.predicted}"
-    detail = f"{row.rank} · score {row.score:.2f}, ahead by {row.margin:.2f}"
-    votes = getattr(row, "votes", None)
-    return words, detail if votes is None else f"{row.rank} · {votes} of {row.images} images, ahead by {row.margin:.2f}"
+    if hasattr(row, "votes"):
+        return words, f"{row.rank} · {row.votes} of {row.images} images, {row.votes - row.lead} for the truth"
+    return words, f"{row.rank} · score {row.score:.2f}, ahead by {row.margin:.2f}"
 
 
 def _show_one(pictures: _Pictures, row: pd.Series, items: pd.DataFrame, level: Level) -> None:
@@ -181,7 +174,7 @@ def score_lines(row: pd.Series) -> str:
 
 def _show_frames(pictures: _Pictures, row: pd.Series, items: pd.DataFrame) -> None:
     here = (items["sequence_id"] == row["sequence_id"]) & (items["test_set"] == row["test_set"])
-    frames: Sequence[object] = list(items[here].sort_values("frame").itertuples())
+    frames: Sequence[Any] = list(items[here].sort_values("frame").itertuples())
     st.caption("The images of this sequence that voted:")
     tiles = [
         Tile(

@@ -23,6 +23,7 @@ from fmlab.ui.run_tables import in_frozen_order, log_end, settings_table, shown_
 TABLE_HEIGHT = 380
 ROWS_SEEN = 10  # what fits into it
 COMPARED = 8  # columns that fit on a page
+_KEY = r"\b([0-9a-f]{8})[0-9a-f]{24}\b"  # a run's key, shown as the table above shows it
 WORDS: dict[RunState, str] = {state: words for state, (words, _, _) in STATES.items()}
 
 
@@ -137,8 +138,9 @@ def show_events(store: Store) -> None:
         st.caption("Nothing has happened yet.")
         return
     events["time"] = pd.to_datetime(events["time"], utc=True, format="ISO8601")
+    events["subject"] = events["subject"].str.replace(_KEY, r"\1", regex=True)
     st.dataframe(
-        events.rename(columns=str.capitalize),
+        events[["time", "actor", "via", "verb", "details", "subject"]].rename(columns=str.capitalize),
         hide_index=True,
         key="events",
         height=300,

@@ -3,7 +3,6 @@
 In: the store. Out: a `ChosenStudy` with its results; the run or runs picked from it by backbone, adaptation, size, seed.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -70,6 +69,11 @@ class Cell:
     adaptation: str
     size: int
 
+    @property
+    def address(self) -> dict[str, str]:
+        """The cell as it stands in the address of a page."""
+        return {"backbone": self.backbone, "adaptation": adaptation_name(self.adaptation), "size": str(self.size)}
+
 
 def choose_study(home: Home, store: Store) -> ChosenStudy | None:
     """The study in the address, the newest by default; None, with advice on the page, when there is none."""
@@ -104,15 +108,18 @@ def waiting_note(study: ChosenStudy) -> None:
 
 
 def choose_cell(study: ChosenStudy) -> Cell:
-    """A backbone, an adaptation and a size among the finished runs; the largest size by default."""
+    """A backbone, an adaptation and a size among the finished runs; the largest size by default.
+
+    Options are the words shown, because the address holds what is shown.
+    """
     table = study.table
     finished = set(table["backbone"])
     backbone = _pick("Backbone", [key for key in study.backbones if key in finished], "backbone", width=280)
     table = table[table["backbone"] == backbone]
-    adaptations = in_usual_order(table["adaptation"])
-    adaptation = _pick("Adaptation", adaptations, "adaptation", format_func=adaptation_name, width=200)
+    adaptations = {adaptation_name(key): key for key in in_usual_order(table["adaptation"])}
+    adaptation = adaptations[_pick("Adaptation", list(adaptations), "adaptation", width=200)]
     sizes = [str(size) for size in sorted(table.loc[table["adaptation"] == adaptation, "size"].unique(), reverse=True)]
-    size = _pick(size_label(study.scheme), sizes, "size", format_func=lambda text: f"{int(text):,}", width=200)
+    size = _pick(size_label(study.scheme), sizes, "size", width=200)
     return Cell(backbone, adaptation, int(size))
 
 
@@ -142,7 +149,7 @@ def size_label(scheme: str) -> str:
     return "Labelled images" if scheme == "images" else "Sequences per class"
 
 
-def _pick(label: str, options: list[str], name: str, format_func: Callable[[str], str] = str, width: int = 200) -> str:
+def _pick(label: str, options: list[str], name: str, width: int = 200) -> str:
     """A choice that always has a value; the address may name one that is gone, then it is the first."""
-    chosen = links.choose(label, options, name, format_func=format_func, width=width)
+    chosen = links.choose(label, options, name, width=width)
     return chosen if chosen in options else options[0]

@@ -99,7 +99,8 @@ def test_a_tied_difference_is_hollow_and_a_clear_one_is_filled():
     assert list(dots.marker.symbol) == ["circle", "circle-open"]
     assert list(dots.error_x.array) == pytest.approx([5.0, 3.0])
     assert list(dots.error_x.arrayminus) == pytest.approx([5.0, 3.0])
-    assert figure.layout.xaxis.title.text == "a minus b (percentage points)"
+    assert figure.layout.xaxis.title.text == "difference (percentage points)"
+    assert {"← b better", "a better →"} <= {note.text for note in figure.layout.annotations}
 
 
 # Cost -----------------------------------------------------------------------------------------------------------------

@@ -54,6 +54,14 @@ def test_a_wrong_sequence_shows_the_image_that_misled_most(items):
     assert queue["image_id"].tolist() == ["c1", "a3"]
     assert queue["margin"].tolist() == pytest.approx([4.0, 0.0])  # s1: (0.1+0.3+0.8 − 0.9−0.2−0.1) / 3
     assert queue["score"].tolist() == pytest.approx([5.0, 0.4])
+    assert queue["lead"].tolist() == [1, 1]
+
+
+def test_a_clear_vote_is_worse_than_a_narrow_one_whatever_the_scores(items):
+    unanimous = items[items["sequence_id"] == "s1"].iloc[[2, 2]].assign(sequence_id="s4", image_id=["e1", "e2"])
+    queue = misclassified(pd.concat([items, unanimous]), "sequence")
+    assert queue["sequence_id"].tolist() == ["s4", "s3", "s1"]
+    assert queue["lead"].tolist() == [2, 1, 1]
 
 
 def test_the_same_sequence_name_in_two_test_sets_is_two_sequences(items):

@@ -1,0 +1,73 @@
+"""Is one better than the other? Comparisons on the same test items.
+
+Two backbones scored on one test set err on the same hard images, so their difference is far better known than either
+accuracy: everything here pairs item with item.
+
+In: truth (M,), predicted classes (M,) or (R, M) of two sides, group numbers (M,).
+Out: the difference as (value, low, high); p-values, 0 to 1.
+Source: the bootstrap of intervals.py, on both sides at once; McNemar, Psychometrika 12 (1947), in its exact binomial
+form; Holm, Scandinavian Journal of Statistics 6 (1979).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import bdtr
+
+from fmlab.metrics.intervals import LEVEL, Interval, group_confusions, resampled_counts
+
+
+def paired_difference(
+    first: np.ndarray,
+    second: np.ndarray,
+    truth: np.ndarray,
+    groups: np.ndarray,
+    classes: int,
+    measure: Callable[[np.ndarray], np.ndarray],
+    seed: int = 0,
+) -> Interval:
+    """A measure of the first side minus that of the second, with its interval when whole groups are resampled.
+
+    Every resample draws the same groups for both sides. A side may be several runs, (R, M): its measure is the mean over
+    them. The difference is real, at this level, where the interval excludes zero.
+
+    Args:
+        first: (M,) or (R, M) int, predicted classes.
+        second: (M,) or (R', M) int, on the same items.
+        truth: (M,) int.
+        groups: (M,) the patient or sequence of each item.
+        classes: K.
+        measure: confusion counts (…, K, K) to (…,), such as ``balanced_accuracy``.
+        seed: of the resampling.
+    """
+    one, other = (
+        np.stack([group_confusions(run, truth, groups, classes) for run in np.atleast_2d(side)], axis=1)
+        for side in (first, second)
+    )
+    value = measure(one.sum(axis=0)).mean() - measure(other.sum(axis=0)).mean()
+    # The same seed draws the same groups.
+    drawn = measure(resampled_counts(one, seed)).mean(axis=-1) - measure(resampled_counts(other, seed)).mean(axis=-1)
+    low, high = np.quantile(drawn[np.isfinite(drawn)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(value), float(low), float(high))
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray, truth: np.ndarray) -> float:
+    """Exact two-sided p-value of two runs (M,) erring equally often, from the items that just one of them gets right.
+
+    With b and c such items p = 2·P(Binomial(b + c, ½) ≤ min(b, c)), at most 1. It takes items as independent: give it
+    one per patient or sequence.
+    """
+    only_first = int(((first == truth) & (second != truth)).sum())
+    only_second = int(((first != truth) & (second == truth)).sum())
+    differing = only_first + only_second
+    return min(1.0, 2 * float(bdtr(min(only_first, only_second), differing, 0.5))) if differing else 1.0
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """p-values (m,) adjusted for m comparisons, step down: the i-th smallest times m − i + 1, at most 1, never falling."""
+    p_values = np.asarray(p_values, np.float64)
+    order = np.argsort(p_values, kind="stable")
+    stepped = p_values[order] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(stepped))
+    return adjusted

@@ -1,0 +1,87 @@
+"""A person's walk through the app, in a real browser: launch, watch, refresh, see the curve; import by dropping files."""
+
+import io
+import re
+import zipfile
+
+import numpy as np
+from PIL import Image
+
+from fmlab.data.manifest import open_dataset
+from tests.browser.conftest import start_app, stop_app
+
+STUDY_SECONDS = 120_000  # milliseconds: a worker imports torch, and the machine may do other things as well
+CURVE = ".js-plotly-plot .scatterlayer .trace"
+
+
+def test_launch_watch_refresh_and_see_the_curve(visit):
+    """The whole way from a link to the curve; a refresh in the middle finds the run that goes on."""
+    page = visit("/launch?dataset=toy&backbones=random-resnet18&backbones=pixels-24&sizes=1,2,4&seeds=3")
+    page.get_by_text("2 backbones × 1 adaptation × 3 sizes × 3 seeds").wait_for()
+    page.get_by_role("button", name="Launch the study").click()
+    page.wait_for_url(re.compile(r"/runs\?study=toy-probe-sequences"))
+    page.get_by_text("toy · random-resnet18").first.wait_for()
+
+    page.reload()
+    page.wait_for_url(re.compile(r"/runs\?study=toy-probe-sequences"))
+    page.get_by_text(re.compile(r"(Queued|Running|Done): \d+")).first.wait_for()
+    page.get_by_text("Done: 18").wait_for(timeout=STUDY_SECONDS)  # nothing was pressed: the page is live
+
+    page.get_by_text("Results of this study").click()
+    page.wait_for_url(re.compile(r"/results\?study=toy-probe-sequences"))
+    page.wait_for_selector(CURVE)
+
+    overview = visit("/")
+    overview.get_by_text("Latest study: toy").wait_for()
+    overview.wait_for_selector(CURVE)
+    overview.get_by_text("18 of 18 runs done").wait_for()
+
+
+def test_dropped_files_become_a_dataset(visit, app):
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as pack:
+        for label, level in (("bright", 200), ("dim", 50)):
+            for number in range(6):
+                picture = io.BytesIO()
+                noise = np.random.default_rng(number).integers(0, 20, (32, 32), dtype=np.uint8)
+                Image.fromarray(noise + np.uint8(level)).save(picture, "PNG")
+                pack.writestr(f"squares/{label}/{number}.png", picture.getvalue())
+    page = visit("/datasets")
+    page.get_by_text("Import images").click()
+    page.get_by_role("radio", name="Drop files").click()
+    file = {"name": "squares.zip", "mimeType": "application/zip", "buffer": archive.getvalue()}
+    page.locator("input[type=file]").set_input_files(file)
+    page.get_by_label("Name of the dataset").fill("dropped")
+    page.get_by_label("Name of the dataset").press("Enter")
+    page.get_by_role("button", name="Import", exact=True).click()
+    page.wait_for_url(re.compile(r"dataset=dropped"), timeout=STUDY_SECONDS)
+    page.get_by_text("Images of each class in each split").wait_for()
+    assert open_dataset(app.home, "dropped").card.class_counts == {"bright": 6, "dim": 6}
+    assert not list(app.home.uploads.glob("*"))  # the copy is gone once the import has it
+
+
+def test_a_label_that_is_html_stays_text(visit):
+    page = visit("/datasets?dataset=toy")
+    page.locator("figcaption").first.wait_for()
+    assert page.locator("figcaption", has_text="<img src=x").count() > 0
+    assert page.evaluate("window.hacked === undefined")
+
+
+def test_pictures_travel_inside_the_page(visit):
+    page = visit("/datasets?dataset=toy")
+    page.locator("figure img").first.wait_for()
+    sources = page.eval_on_selector_all("figure img", "images => images.map(image => image.src)")
+    assert sources
+    assert all(source.startswith("data:image/webp;base64,") for source in sources)
+
+
+def test_the_first_request_of_a_server_may_name_a_page(visit, home, tmp_path):
+    """Streamlit would answer it with the bare files of pages/ until app.py has run once."""
+    process, address = start_app(home, tmp_path / "server.log")
+    try:
+        page = visit("/runs", address)
+        page.get_by_text("Nothing has been run yet").wait_for()
+        page.get_by_role("link", name="Backbones").wait_for()
+        assert page.get_by_text("Understand").count() == 1
+    finally:
+        stop_app(process)
