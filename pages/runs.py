@@ -37,11 +37,11 @@ def page() -> None:
         return
     studies = [study.name for study in store.studies()]
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        study = links.choose("Study", studies, "study", optional=True, placeholder="All work", width=300)
+        study = links.choose("Study", studies, "study", index=None, placeholder="All work", width=300)
         kind = (
             None
             if study
-            else links.choose("What", list(KINDS), "kind", KINDS.get, optional=True, placeholder="All", width=200)
+            else links.choose("What", list(KINDS), "kind", KINDS.get, index=None, placeholder="All", width=200)
         )
         states = st.pills(
             "State",

@@ -51,7 +51,7 @@ def fit_and_score(
         n_classes: K.
         subsets: row indices, one array per fit.
         test_features: (M, D) float32.
-        device: "cpu", or a torch device for the linear SVM; the others always run on the CPU.
+        device: the linear SVM uses "cuda" or "cuda:1"; on any other device it, like the others, runs on the CPU.
         on_progress: called with (fits done, fits in all); what it raises, a cancellation say, ends the work.
 
     Raises:
@@ -88,7 +88,7 @@ def _linear_svm(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     from fmlab.adapt.linear_svm import decision_scores, fit_linear_svms
 
-    if device == "cpu":
+    if not device.startswith("cuda"):
         fits = fit_linear_svms(pool, config, on_fit)
     else:
         from fmlab.adapt.svm_torch import fit_linear_svms_on_device

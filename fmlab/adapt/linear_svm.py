@@ -34,9 +34,9 @@ from fmlab.adapt.svm_primal import solve_in_feature_space
 _LARGEST_SHARED_GRAM = 6000
 _SMALLEST_SHARE = 1 / 16
 # With up to this many items per feature the Gram matrix is the cheaper space.
-_ITEMS_PER_FEATURE = 2.5
+ITEMS_PER_FEATURE = 2.5
 # Solvers aim this far below the promised gap, so that rounding does not push the certificate above it.
-_AIM = 0.1
+AIM = 0.1
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,8 @@ def _fit(
     """One subset, in whichever space is the smaller."""
     classes, targets = one_against_rest(labels[rows])
     features = pool_features[rows]
-    if len(rows) > _ITEMS_PER_FEATURE * features.shape[1]:
-        aim = _AIM * config.gap
+    if len(rows) > ITEMS_PER_FEATURE * features.shape[1]:
+        aim = AIM * config.gap
         weights, dual, iterations = solve_in_feature_space(features, targets, config.C, aim, config.max_iterations)
         gaps = certify(features, targets, weights, dual, config.C)
     else:
@@ -167,7 +167,7 @@ def _fit_in_gram_space(
     for dtype in (np.float32, np.float64) if single else (np.float64,):
         gram = shared.of(rows, features, dtype)
         try:
-            dual, iterations = solve_in_gram_space(gram, targets, config.C, _AIM * config.gap, config.max_iterations)
+            dual, iterations = solve_in_gram_space(gram, targets, config.C, AIM * config.gap, config.max_iterations)
         except np.linalg.LinAlgError:
             if dtype is np.float64:
                 raise

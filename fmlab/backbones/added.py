@@ -47,50 +47,43 @@ class SpecOverrides(BaseModel):
     std: tuple[float, float, float] | None = None
 
 
-class AddedFacts(BaseModel):
-    """What only the person knows of their weights."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    title: str = ""
-    licence: str | None = None
-    citation: str = ""
-    domain: Domain = "none"
-    pretraining: str = ""
-    pretraining_images: int | None = None
-
-
 def add_backbone(
     home: Home,
     path: Path,
     key: str,
     architecture: str,
     overrides: SpecOverrides | None = None,
-    facts: AddedFacts | None = None,
+    *,
+    title: str = "",
+    licence: str | None = None,
+    citation: str = "",
+    domain: Domain = "none",
+    pretraining: str = "",
+    pretraining_images: int | None = None,
 ) -> BackboneCard:
     """Check a weights file against an architecture, keep a copy as safetensors, and return the new row's card.
 
+    What follows `overrides` is what only the person knows of their weights; it stands on the card as given.
     Raises `NameTaken` for a key in use, `NotFound` for an architecture that timm does not have, `BadWeights` for a file
     that does not fit it. Nothing is kept then.
     """
-    overrides, facts = overrides or SpecOverrides(), facts or AddedFacts()
     check_name(key, "backbone")
     if key in catalogue(home):
         raise NameTaken(f"A backbone {key!r} exists already; choose another key.")
     model = empty_encoder(architecture)
-    spec, remarks = input_spec(model.network.pretrained_cfg, overrides)
+    spec, remarks = input_spec(model.network.pretrained_cfg, overrides or SpecOverrides())
     unused = tuple(f"{name}." for name in classifiers(model.network.pretrained_cfg))
     own = matched(read_tensors(path), model.network.state_dict(), unused, f"the architecture {architecture}")
     features = model.kinds()
     card = BackboneCard(
         key=key,
-        title=facts.title or key,
+        title=title or key,
         source=f"added from the file {path.name}",
         architecture=architecture,
         layout="timm",
         files=(WEIGHTS_FILE,),
-        licence_weights=facts.licence,
-        citation=facts.citation,
+        licence_weights=licence,
+        citation=citation,
         spec=spec,
         features=features,
         widths=tuple(
@@ -98,9 +91,9 @@ def add_backbone(
         ),
         taps=default_taps(model),
         parameters=sum(weights.numel() for weights in model.network.parameters()),
-        domain=facts.domain,
-        pretraining=facts.pretraining,
-        pretraining_images=facts.pretraining_images,
+        domain=domain,
+        pretraining=pretraining,
+        pretraining_images=pretraining_images,
         note=remarks,
     )
     folder = home.backbones / key

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from fmlab.backbones.loaders import Backbone
+from fmlab.errors import BadInput
 
 BATCHES_CPU = (1, 8, 16, 32)
 BATCHES_GPU = (1, 16, 64, 256)
@@ -39,8 +40,10 @@ class Latency:
     peak_memory_mib: float  # of the GPU's memory while measuring; of this process so far on a CPU
 
 
-def measure_latency(backbone: Backbone, seconds: float = 5.0) -> Latency:
-    """Measure for about `seconds` in all, a warm-up before each batch size included in it."""
+def measure_latency(backbone: Backbone, device: str, seconds: float = 5.0) -> Latency:
+    """Measure on the device where the backbone lies, for about `seconds` in all, warming up included."""
+    if backbone.device.type != torch.device(device).type:
+        raise BadInput(f"{backbone.card.key} was loaded on {backbone.device}; load it on {device} to measure it there.")
     batches = BATCHES_GPU if backbone.device.type == "cuda" else BATCHES_CPU
     if backbone.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(backbone.device)

@@ -81,7 +81,8 @@ RANDOM_RESNET18 = BackboneCard(
     parameters=11_176_512,
     floor=True,
     seed=0,
-    note=RANDOM_NOTE.format(scale="SCALE_RESNET18"),
+    note=RANDOM_NOTE.format(scale="SCALE_RESNET18")
+    + " timm starts the last normalisation of each residual block at 0: its blocks pass on what their shortcut gives.",
 )
 
 RANDOM_VIT_TINY = BackboneCard(

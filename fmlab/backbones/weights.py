@@ -38,6 +38,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def reason(path: Path, head: bytes, error: Exception) -> str:
     """Why a file could not be read, in a clause."""
+    if "TorchScript" in str(error):
+        return "it holds a program (TorchScript); save its state dict alone, best as safetensors"
     if "Unsupported" in str(error) or "WeightsUnpickler" in str(error) or "Weights only load failed" in str(error):
         if zipfile.is_zipfile(path):
             return "it holds Python objects or code beside its tensors; save its state dict alone, best as safetensors"

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from fmlab.adapt.configs import Adaptation, adaptation_from
+from fmlab.adapt.configs import adaptation_from
 from fmlab.data.manifest import check_name
 from fmlab.data.preprocessing import Style
 from fmlab.data.subsets import Scheme
@@ -30,7 +30,7 @@ def _as_adaptations(value: Any) -> Any:
 class StudyConfig(BaseModel):
     """The grid of a study: every backbone × adaptation × size × seed on one dataset under one preprocessing."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
     name: str
     dataset: str
@@ -73,13 +73,9 @@ def study_config(content: Any) -> StudyConfig:
     if not isinstance(content, dict):
         raise BadInput(f"A study is a mapping of settings, got {type(content).__name__}. See `fmlab study run --help`.")
     try:
-        config = StudyConfig.model_validate(content)
+        return StudyConfig.model_validate(content)
     except ValidationError as error:
         raise BadInput(_first_problem(error)) from error
-    for adaptation in config.adaptations:
-        if not isinstance(adaptation, Adaptation):
-            raise BadInput(f"{adaptation!r} is not an adaptation.")
-    return config
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -53,6 +53,8 @@ def show_comparison(study: ChosenStudy) -> None:
     if table.empty:
         st.caption("No subset has been finished by both yet.")
         return
+    if names[first][1] == names[second][1]:  # what they share need not be said
+        first, second = names[first][0], names[second][0]
     st.markdown(escaped(verdict(table, first, second, study.scheme)))
     left, right = st.columns([3, 2], gap="medium")
     with left:

@@ -42,7 +42,7 @@ def choose_preset() -> Preset:
         list(PRESETS),
         "preset",
         format_func=lambda key: PRESETS[key].title,
-        default=FIRST_PRESET,
+        index=list(PRESETS).index(FIRST_PRESET),
         on_change=_fill_in,
         width=240,
     )

@@ -36,24 +36,21 @@ def choose(
     options: Sequence[str],
     name: str,
     format_func: Callable[[Any], str] = str,
-    optional: bool = False,
-    default: str | None = None,
+    index: int | None = 0,
     **settings: Any,
 ) -> str | None:
     """A select box whose choice is `?name=` in the address; None when nothing is chosen or there are no options.
 
-    Unless `optional`, there is always a choice, at first `default` or the first option, and the address names that one
-    as well: what comes first today may not be first tomorrow, when the link is opened.
+    `index` is the option chosen at first, None for none. The address names that one as well: what comes first today may
+    not be first tomorrow, when the link is opened.
     """
-    if options and not optional:
-        chosen = st.session_state.get(name, st.query_params.get(name))
-        if chosen not in options:
-            st.session_state[name] = default if default in options else options[0]
+    if options and index is not None and st.session_state.get(name, st.query_params.get(name)) not in options:
+        st.session_state[name] = options[index]
     return st.selectbox(
         label,
         options,
         index=None,
-        required=not optional,
+        required=index is not None,
         key=name,
         format_func=format_func,
         bind="query-params",

@@ -16,16 +16,16 @@ CURVE = ".js-plotly-plot .scatterlayer .trace"
 
 def test_launch_watch_refresh_and_see_the_curve(visit):
     """The whole way from a link to the curve; a refresh in the middle finds the run that goes on."""
-    page = visit("/launch?dataset=toy&backbones=random-resnet18&backbones=pixels-24&sizes=1,2,4&seeds=3")
-    page.get_by_text("2 backbones × 1 adaptation × 3 sizes × 3 seeds").wait_for()
+    page = visit("/launch?dataset=toy&backbones=random-vit-tiny&backbones=pixels-24&sizes=1,2&seeds=2")
+    page.get_by_text("2 backbones × 1 adaptation × 2 sizes × 2 seeds").wait_for()
     page.get_by_role("button", name="Launch the study").click()
     page.wait_for_url(re.compile(r"/runs\?study=toy-probe-sequences"))
-    page.get_by_text("toy · random-resnet18").first.wait_for()
+    page.get_by_text("toy · random-vit-tiny").first.wait_for()
 
     page.reload()
     page.wait_for_url(re.compile(r"/runs\?study=toy-probe-sequences"))
     page.get_by_text(re.compile(r"(Queued|Running|Done): \d+")).first.wait_for()
-    page.get_by_text("Done: 18").wait_for(timeout=STUDY_SECONDS)  # nothing was pressed: the page is live
+    page.get_by_text("Done: 8").wait_for(timeout=STUDY_SECONDS)  # nothing was pressed: the page is live
 
     page.get_by_text("Results of this study").click()
     page.wait_for_url(re.compile(r"/results\?study=toy-probe-sequences"))
@@ -34,7 +34,7 @@ def test_launch_watch_refresh_and_see_the_curve(visit):
     overview = visit("/")
     overview.get_by_text("Latest study: toy").wait_for()
     overview.wait_for_selector(CURVE)
-    overview.get_by_text("18 of 18 runs done").wait_for()
+    overview.get_by_text("8 of 8 runs done").wait_for()
 
 
 def test_dropped_files_become_a_dataset(visit, app):

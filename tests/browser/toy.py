@@ -8,7 +8,7 @@ import numpy as np
 from fmlab.data.writer import CardFacts, DatasetWriter, ImageRow
 
 CLASSES = ("dark", "middle", "<img src=x onerror=window.hacked=1>")
-FRAMES = 6
+FRAMES = 4
 
 
 def make_toy(home):

@@ -179,3 +179,26 @@ def test_features_that_are_not_finite_are_refused_by_row():
     with pytest.raises(BadInput, match="row 2"):
         Pool.of(features, np.array([0, 1, 0, 1]), 2, [np.arange(4)])
     Pool.of(features, np.array([0, 1, 0, 1]), 2, [np.array([0, 1])])
+
+
+# ----------------------------------------------------------------------------------------------------------- on a device
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_torch_solver_finds_the_same_weights(classes):
+    """On CPU tensors, where the same code runs that a GPU would."""
+    from fmlab.adapt.svm_torch import fit_linear_svms_on_device
+
+    features, labels = clouds(260, 14, classes, spread=0.5)
+    rng = np.random.default_rng(0)
+    subsets = [rng.permutation(260)[:n] for n in (12, 12, 30, 200, 200)]
+    pool = Pool.of(features, labels, classes, subsets)
+    config = LinearSVM(gap=1e-8)
+    told = []
+    on_device = fit_linear_svms_on_device(pool, config, "cpu", told.append)
+    for ours, theirs in zip(fit_linear_svms(pool, config), on_device, strict=True):
+        assert theirs.converged
+        np.testing.assert_array_equal(ours.classes, theirs.classes)
+        np.testing.assert_allclose(ours.coefficients, theirs.coefficients, atol=1e-4)
+        np.testing.assert_allclose(ours.intercepts, theirs.intercepts, atol=1e-4)
+    assert told[-1] == len(subsets)

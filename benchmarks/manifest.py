@@ -1,0 +1,117 @@
+"""Opening a manifest of a million rows: what the Datasets page does, in a fresh process.
+
+In: nothing. Out: one row: seconds to open the dataset, count from its card and fetch the first rows, and the peak of
+the process's memory, against reading the whole table with pandas, which is what a page without a card would do.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fmlab.data.manifest import COLUMNS
+from fmlab.data.writer import CardFacts, make_card, write_manifest
+from fmlab.files import write_json
+from fmlab.settings import Home
+
+ROWS, QUICK_ROWS = 1_000_000, 50_000
+CLASSES = ("2CH", "4CH", "PLAX", "PSAX", "SUBCOSTAL")
+FRAMES, SEQUENCES_PER_PATIENT = 20, 5
+
+TARGET_SECONDS, TARGET_BYTES = 2.0, 1 << 30
+
+OPEN = """
+import json, resource, sys, time
+from pathlib import Path
+from fmlab.data.manifest import open_dataset
+from fmlab.settings import Home
+started = time.perf_counter()
+dataset = open_dataset(Home(Path(sys.argv[1])), "million")
+counts = (dataset.card.images, dataset.card.class_counts, dataset.card.splits, dataset.card.sites)
+opened = time.perf_counter()
+rows = [dataset.first_rows(), *(dataset.first_rows(split) for split in dataset.card.splits)]
+done = time.perf_counter()
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+print(json.dumps({"opened": opened - started, "seconds": done - started, "peak": peak, "rows": [len(r) for r in rows]}))
+"""
+
+READ_ALL = """
+import json, sys, time
+import pandas
+started = time.perf_counter()
+table = pandas.read_parquet(sys.argv[1] + "/datasets/million/manifest.parquet")
+counts = (len(table), table["label"].value_counts(), table["split"].value_counts(), table["site"].value_counts())
+rows = table.groupby("label").head(4)
+print(json.dumps({"seconds": time.perf_counter() - started}))
+"""
+
+
+def run(quick: bool = False) -> list[dict[str, object]]:
+    """Measure; `quick` with a twentieth of the rows."""
+    count = QUICK_ROWS if quick else ROWS
+    with tempfile.TemporaryDirectory() as folder:
+        write_synthetic(Home(Path(folder)), count)
+        ours, whole = _measured(OPEN, folder), _measured(READ_ALL, folder)
+    return [
+        {
+            "name": "manifest",
+            "what": f"open a manifest of {count:,} rows, counts and first rows",
+            "ratio": whole["seconds"] / ours["seconds"],
+            "against": "pandas.read_parquet of the whole manifest, counted",
+            "device": "cpu",
+            "rows": count,
+            "open_seconds": ours["opened"],
+            "seconds": ours["seconds"],
+            "target_seconds": TARGET_SECONDS,
+            "peak_bytes": ours["peak"],
+            "target_bytes": TARGET_BYTES,
+            "reached": ours["seconds"] < TARGET_SECONDS and ours["peak"] < TARGET_BYTES,
+        }
+    ]
+
+
+def _measured(code: str, folder: str) -> dict[str, float]:
+    root = Path(__file__).parent.parent
+    command = [sys.executable, "-c", code, folder]
+    return json.loads(subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout)
+
+
+def write_synthetic(home: Home, count: int) -> None:
+    """A dataset without pixels: sequences of 20 frames, five of a patient, sorted by class as folders are."""
+    folder = home.datasets / "million"
+    folder.mkdir(parents=True)
+    row = np.arange(count)
+    sequence = row // FRAMES
+    patient = sequence // SEQUENCES_PER_PATIENT
+    label = np.asarray(CLASSES)[row * len(CLASSES) // count]
+    manifest = pd.DataFrame(
+        {
+            "image_id": _numbered("{:016x}", row * 2654435761 % 2**63),
+            "path": "view/" + pd.Series(label) + "/" + _numbered("{:07d}.png", row),
+            "frame": row % FRAMES,
+            "label": label,
+            "sequence_id": _numbered("sequence-{:06d}", sequence),
+            "patient_id": _numbered("patient-{:05d}", patient),
+            "site": _numbered("site-{}", patient % 7),
+            "split": np.where(patient % 10 < 3, "T1", "train"),
+            "scored": True,
+            "mask_path": None,
+            "spacing_mm": 0.3,
+            "sector": None,
+            "height": 480,
+            "width": 640,
+            "content_hash": _numbered("{:032x}", row),
+            "problem": None,
+        }
+    )[list(COLUMNS)]
+    card = make_card("million", manifest, CardFacts(source="table"), CLASSES, "as in the source")
+    write_manifest(folder, manifest)
+    write_json(folder / "card.json", card.model_dump(mode="json"))
+
+
+def _numbered(pattern: str, numbers: np.ndarray) -> pd.Series:
+    return pd.Series([pattern.format(number) for number in numbers.tolist()])
