@@ -90,7 +90,7 @@ def write_synthetic(home: Home, count: int) -> None:
     label = np.asarray(CLASSES)[row * len(CLASSES) // count]
     manifest = pd.DataFrame(
         {
-            "image_id": _numbered("{:016x}", row * 2654435761 % 2**63),
+            "image_id": _numbered("{:016x}", row * 2654435761),
             "path": "view/" + pd.Series(label) + "/" + _numbered("{:07d}.png", row),
             "frame": row % FRAMES,
             "label": label,

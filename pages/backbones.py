@@ -6,7 +6,15 @@ from fmlab.backbones.catalogue import catalogue, on_disk
 from fmlab.data.manifest import dataset_names, open_dataset
 from fmlab.ui import links, session
 from fmlab.ui.backbone_form import backbone_form
-from fmlab.ui.backbone_view import catalogue_table, latencies, measure, seen_tiles, show_cards, show_table
+from fmlab.ui.backbone_view import (
+    catalogue_table,
+    latencies,
+    measure,
+    seen_tiles,
+    show_cards,
+    show_failed_measurements,
+    show_table,
+)
 from fmlab.ui.dataset_tables import image_facts
 from fmlab.ui.heading import heading
 from fmlab.ui.messages import empty_state, shown_errors
@@ -81,6 +89,7 @@ def page() -> None:
             help="Times each chosen backbone on this machine, after what is already queued",
         )
     live_groups("backbones", kinds=("latency",))
+    show_failed_measurements(session.store())
     st.subheader("What the model sees", anchor=False)
     with shown_errors():
         what_they_see(chosen)

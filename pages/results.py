@@ -8,7 +8,7 @@ from fmlab.ui.heading import heading
 from fmlab.ui.messages import shown_errors
 from fmlab.ui.progress import live_groups
 from fmlab.ui.results_detail import show_detail
-from fmlab.ui.results_view import show_cost, show_curve, show_numbers, show_table
+from fmlab.ui.results_view import BEHIND, show_cost, show_curve, show_numbers, show_table
 from fmlab.ui.study_choice import choose_study, waiting_note
 
 
@@ -26,7 +26,7 @@ def page() -> None:
     show_curve(study, bar)
     st.subheader("Test sets side by side", anchor=False)
     show_table(study)
-    st.subheader("Behind a point", anchor=False)
+    st.subheader(BEHIND, anchor=False)
     show_detail(study)
     st.subheader("Is one better than the other?", anchor=False)
     show_comparison(study)

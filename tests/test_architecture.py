@@ -95,12 +95,16 @@ def test_imports_point_downward(path):
         if name.startswith("fmlab."):
             other = name.split(".")[1]
             if other in LAYERS and other != part_of(path):
-                assert LAYERS[other] < own or own == 0, f"{path.name} (layer {own}) imports {name} (layer {LAYERS[other]})"
+                assert LAYERS[other] < own or own == 0, (
+                    f"{path.name} (layer {own}) imports {name} (layer {LAYERS[other]})"
+                )
 
 
 def test_no_import_cycles():
     names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in modules()}
-    graph = {name: {other for other in imports(path) if other in names and other != name} for name, path in names.items()}
+    graph = {
+        name: {other for other in imports(path) if other in names and other != name} for name, path in names.items()
+    }
     done: set[str] = set()
 
     def visit(name: str, above: tuple[str, ...]) -> None:
@@ -210,7 +214,9 @@ def test_the_readme_captions_exactly_the_files_there_are():
             folder = name if depth == 0 else "/".join(folder.split("/")[:depth]) + f"/{name}"
         else:
             captioned[("/".join(folder.split("/")[:depth]) + "/" if depth else "") + name] = caption
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], capture_output=True, text=True, cwd=ROOT, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], capture_output=True, text=True, cwd=ROOT, check=True
+    )
     there = {
         name for name in listed.stdout.split()
         if name.endswith(".py") and not name.endswith("__init__.py") and (ROOT / name).exists()
@@ -220,7 +226,9 @@ def test_the_readme_captions_exactly_the_files_there_are():
 
 
 def test_nothing_speaks_of_this_machine():
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], capture_output=True, text=True, cwd=ROOT, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], capture_output=True, text=True, cwd=ROOT, check=True
+    )
     for name in listed.stdout.split():
         path = ROOT / name
         if path.suffix in (".py", ".md", ".toml", ".txt", ".yaml") and path.exists() and path != Path(__file__):

@@ -29,8 +29,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         head = file.read(9)
     try:
         content = load_file(path) if head[8:9] == b"{" else torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
     except Exception as error:  # whatever a damaged or hostile file makes the two readers raise
         raise BadWeights(f"{path.name} cannot be used as weights: {reason(path, head, error)}.") from error
     return unwrapped(content, path.name)

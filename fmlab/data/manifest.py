@@ -128,7 +128,9 @@ def _first_rows(dataset: "Dataset", split: str | None, per_class: int) -> pd.Dat
         for block in range(file.num_row_groups):
             if not any(wanted.values()):
                 break
-            table = file.read_row_group(block, columns=FIRST_COLUMNS)
+            if not _may_hold(file.metadata.row_group(block), [label for label, count in wanted.items() if count]):
+                continue
+            table = file.read_row_group(block, columns=FIRST_COLUMNS, use_threads=False)
             table = table.filter(pc.is_valid(table["split"]) if split is None else pc.equal(table["split"], split))
             for label in [name for name, count in wanted.items() if count]:
                 chosen = table.filter(pc.is_null(table["label"]) if label is None else pc.equal(table["label"], label))
@@ -136,6 +138,19 @@ def _first_rows(dataset: "Dataset", split: str | None, per_class: int) -> pd.Dat
                     rows.append(row)
                     wanted[label] -= 1
     return pd.DataFrame(rows, columns=FIRST_COLUMNS)
+
+
+def _may_hold(block: pq.RowGroupMetaData, labels: Sequence[str | None]) -> bool:
+    """Whether a block of the manifest can hold rows of these labels, by the range that its header gives."""
+    columns = (block.column(position) for position in range(block.num_columns))
+    statistics = next(column.statistics for column in columns if column.path_in_schema == "label")
+    if statistics is None or not statistics.has_null_count:
+        return True
+    known = statistics.has_min_max
+    return any(
+        statistics.null_count > 0 if label is None else known and statistics.min <= label <= statistics.max
+        for label in labels
+    )
 
 
 def _one_per_sequence(table: pa.Table, seen: set[str], count: int) -> list[dict[str, str | None]]:

@@ -47,7 +47,7 @@ class TrainingItems:
 
 def training_items(images: pd.DataFrame, classes: tuple[str, ...], copies: int = 0) -> TrainingItems:
     """Items from the labelled rows of the training split (columns image_id, label, sequence_id)."""
-    labels = pd.Categorical(images["label"], categories=list(classes)).codes.astype(np.int64)
+    labels = pd.Index(classes, dtype="str").get_indexer(images["label"]).astype(np.int64)
     if (labels < 0).any():
         raise BadInput("The training rows hold a label outside the class list. Import the dataset again.")
     sequences, names = pd.factorize(images["sequence_id"])

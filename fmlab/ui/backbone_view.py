@@ -30,7 +30,7 @@ class Latency:
     """The newest measurement of a backbone."""
 
     milliseconds: float  # one image, median
-    spread: float | None  # milliseconds between the quartiles
+    spread: float | None  # milliseconds, half the distance between the quartiles
     images_per_second: float  # at the best batch
     batch: int | None
     device: str
@@ -44,12 +44,23 @@ def latencies(store: Store) -> dict[str, Latency]:
     return {backbone: _latency(store, key) for backbone, key in zip(newest["backbone"], newest["key"], strict=True)}
 
 
+def show_failed_measurements(store: Store) -> None:
+    """Why the newest measurement of a backbone failed, if it did."""
+    runs = store.runs()
+    newest = runs[runs["kind"] == "latency"].sort_values("created").drop_duplicates("backbone", keep="last")
+    for run in newest[newest["state"] == "failed"].itertuples():
+        st.error(
+            f"The latency of {escaped(run.backbone)} could not be measured: {escaped(run.reason)}",
+            icon=":material/error:",
+        )
+
+
 def _latency(store: Store, key: str) -> Latency:
     run = store.run(key)
     result: dict[str, Any] = run.result or {}
     return Latency(
         milliseconds=float(result["batch1_ms"]),
-        spread=result.get("spread_ms"),
+        spread=result.get("batch1_spread_ms"),
         images_per_second=float(result["images_per_second"]),
         batch=result.get("batch"),
         device=str(result.get("device") or run.device),
@@ -134,11 +145,12 @@ def _show_card(home: Home, card: BackboneCard, latency: Latency | None) -> None:
 
 
 def latency_text(latency: Latency | None) -> str:
-    """`12.3 ms for one image, 210 images per second (cpu)`."""
+    """`12.3 ± 0.4 ms for one image, 210 images per second (cpu)`."""
     if latency is None:
         return "not measured"
+    spread = f" ± {latency.spread:.1f}" if latency.spread is not None else ""
     return (
-        f"{latency.milliseconds:.1f} ms for one image, {latency.images_per_second:,.0f} images per second "
+        f"{latency.milliseconds:.1f}{spread} ms for one image, {latency.images_per_second:,.0f} images per second "
         f"({escaped(latency.device)})"
     )
 

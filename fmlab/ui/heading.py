@@ -8,6 +8,9 @@ from streamlit.runtime.pages_manager import PagesManager
 
 CONTENTS = "contents_drawn"  # set by app.py in every session
 
+# Choices that cannot be cleared are marked "(required)" by Streamlit; they always hold a value, so the mark says nothing.
+STYLE = "<style>[data-testid='stWidgetLabelRequired'] { display: none; }</style>"
+
 
 def heading(title: str, purpose: str = "") -> None:
     """Draw the head of a page; call it before anything else.
@@ -18,6 +21,7 @@ def heading(title: str, purpose: str = "") -> None:
     if not st.session_state.get(CONTENTS) and PagesManager.uses_pages_directory:
         PagesManager.uses_pages_directory = False  # what st.navigation would have done; there is no public way
         st.rerun()
+    st.html(STYLE)
     st.title(title, anchor=False)
     if purpose:
         st.caption(purpose)

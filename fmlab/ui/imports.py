@@ -17,14 +17,7 @@ import streamlit as st
 from fmlab.data.manifest import check_name, dataset_names
 from fmlab.errors import BadInput, NameTaken
 from fmlab.files import storage_errors
-from fmlab.readers.sources import (
-    CLIP_SUFFIXES,
-    DICOM_SUFFIXES,
-    STILL_SUFFIXES,
-    TABLE_SUFFIXES,
-    ReaderOptions,
-    reader_options,
-)
+from fmlab.readers.sources import ReaderOptions, reader_options
 from fmlab.runs.records import UNFINISHED
 from fmlab.runs.requests import request_run
 from fmlab.settings import Home
@@ -32,10 +25,6 @@ from fmlab.ui import session
 from fmlab.ui.format import count, escaped
 
 UPLOAD_SECONDS = 86400  # an upload that nothing imports any more is removed after a day
-DROPPED = sorted(
-    suffix.removeprefix(".")
-    for suffix in {".zip", ".npz"} | STILL_SUFFIXES | CLIP_SUFFIXES | DICOM_SUFFIXES | TABLE_SUFFIXES
-)
 
 # Reader → what it reads, in a person's words, and the options that mean something to it.
 READERS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -75,10 +64,9 @@ def import_form(home: Home) -> None:
         if where == "Drop files":
             dropped = st.file_uploader(
                 "A zip, DICOM files, clips or images",
-                type=DROPPED,
                 accept_multiple_files=True,
                 key="import_files",
-                help="Files stay on this machine; DICOM identifiers are replaced on import.",
+                help="Files stay on this machine; DICOM identifiers are replaced on import. A zip may hold folders.",
             )
         else:
             typed = st.text_input(

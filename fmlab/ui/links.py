@@ -44,7 +44,7 @@ def choose(
     `index` is the option chosen at first, None for none. The address names that one as well: what comes first today may
     not be first tomorrow, when the link is opened.
     """
-    if options and index is not None and st.session_state.get(name, st.query_params.get(name)) not in options:
+    if options and index is not None and not _is_chosen(name, options, format_func):
         st.session_state[name] = options[index]
     return st.selectbox(
         label,
@@ -56,6 +56,13 @@ def choose(
         bind="query-params",
         **settings,
     )
+
+
+def _is_chosen(name: str, options: Sequence[str], format_func: Callable[[Any], str]) -> bool:
+    """Whether an earlier choice stands, or the address names one, which it does in the words that are shown."""
+    if name in st.session_state:
+        return st.session_state[name] in options
+    return st.query_params.get(name) in [format_func(option) for option in options]
 
 
 def choose_several(label: str, options: Sequence[str], name: str, **settings: Any) -> list[str]:

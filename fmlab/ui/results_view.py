@@ -35,6 +35,7 @@ from fmlab.ui.study_choice import Cell, ChosenStudy, size_label
 from fmlab.ui.theme import FIGURE_SETTINGS, mode
 
 CURVE = "curve"
+BEHIND = "Behind a point"
 FEWEST_TO_FILTER = 6  # backbones; fewer are told apart at a glance
 
 
@@ -78,6 +79,7 @@ def _open_point() -> None:
     if points and points[0].get("customdata"):
         backbone, adaptation, size, test_set = points[0]["customdata"][:4]
         st.session_state.update(Cell(backbone, adaptation, size).address | {"test_set": test_set})
+        st.toast(f"The runs behind this point are under “{BEHIND}” below.", icon=":material/arrow_downward:")
 
 
 def _shown_backbones(study: ChosenStudy) -> list[str]:

@@ -38,7 +38,7 @@ READING_STYLE = f"""<style>
 .st-key-{READING} [data-testid="stCaptionContainer"] p {{ color: #B4C0C7 !important; }}
 .st-key-{READING} * {{ --st-text-color: #E8EEF1; }}
 .st-key-{READING} th, .st-key-{READING} td {{ color: #E8EEF1 !important; border-color: #2A353C !important; }}
-.st-key-{READING} [data-testid="stColumn"]:last-child > div {{ position: sticky; top: 4rem; }}
+.st-key-{READING} [data-testid="stColumn"]:last-child {{ position: sticky; top: 4rem; align-self: flex-start; }}
 </style>"""
 
 

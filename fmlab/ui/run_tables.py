@@ -63,10 +63,16 @@ def settings_table(runs: Sequence[Run], differences_only: bool) -> pd.DataFrame:
     """One row per setting, one column per run; with `differences_only`, settings on which all agree are left out."""
     columns = {run.key[:KEY_SHOWN]: _flat(_facts(run)) for run in runs}
     table = pd.DataFrame(columns).rename_axis("Setting")
-    table = table.map(lambda value: NO_VALUE if value is None or value != value else str(value))
+    table = table.map(_shown)
     if differences_only and len(runs) > 1:
         table = table[table.nunique(axis=1) > 1]
     return table.reset_index()
+
+
+def _shown(value: Any) -> str:
+    if value is None or value != value:
+        return NO_VALUE
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _facts(run: Run) -> dict[str, Any]:

@@ -58,6 +58,8 @@ def act_on_runs(all_runs: pd.DataFrame, chosen: Sequence[str], shown: Sequence[s
     states = all_runs.loc[all_runs["key"].isin(list(keys)), ["key", "state"]]
     unfinished = states.loc[states["state"].isin(UNFINISHED), "key"].tolist()
     retriable = states.loc[states["state"].isin(RETRIABLE), "key"].tolist()
+    if not (chosen or unfinished or retriable):
+        return
     whose = "chosen" if chosen else "shown"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
@@ -114,11 +116,12 @@ def show_log(store: Store, study: str | None, chosen_groups: Sequence[str]) -> N
     if not offered:
         st.caption("Nothing has been run yet.")
         return
-    titles = {key: f"{groups[key].title} · {WORDS[groups[key].state].lower()}" for key in offered}
-    key = choose("Group", offered, "group", format_func=lambda key: titles[key], width=520)
-    if key is None:
-        return
-    group = groups[key]
+    titles = {key: f"{groups[key].title} · {key[:6]}" for key in offered}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        key = choose("Group", offered, "group", format_func=titles.__getitem__, width=520)
+        group = groups[key or offered[0]]
+        words, colour, icon = STATES[group.state]
+        st.badge(words, color=colour, icon=icon)
 
     @st.fragment(run_every=2.0 if group.state == "running" else None)
     def text() -> None:

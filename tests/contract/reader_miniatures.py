@@ -32,7 +32,9 @@ def save(path, pixels, **options):
 
 def busi(root):
     """Two classes and `normal`; one image with two masks, RGB and RGBA masks, an all-black mask, odd names."""
-    for seed, name in enumerate(("benign/benign (1)", "benign/benign (2)", "malignant/malignant (1)", "normal/normal (1)")):
+    for seed, name in enumerate(
+        ("benign/benign (1)", "benign/benign (2)", "malignant/malignant (1)", "normal/normal (1)")
+    ):
         save(root / f"{name}.png", speckle(seed, 20 + seed, 30, 3))
     left, right = np.zeros((20, 30), np.uint8), np.zeros((20, 30), np.uint8)
     left[:, :5], right[:, -5:] = 255, 255
@@ -130,7 +132,9 @@ def png_bytes(pixels):
 # ---- DICOM ----
 
 
-def dicom(path, pixels, kind="MONOCHROME2", *, frames=1, bits=8, patient="Doe-4711", syntax=ExplicitVRLittleEndian, **tags):
+def dicom(
+    path, pixels, kind="MONOCHROME2", *, frames=1, bits=8, patient="Doe-4711", syntax=ExplicitVRLittleEndian, **tags
+):
     """A DICOM file full of identifiers. `pixels` are as stored: (H, W), (H, W, 3), or (F, …) for several frames."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = syntax

@@ -78,7 +78,10 @@ def test_medmnist(home, tmp_path, channels):
 
 def test_arrays_that_are_not_that_layout(home, tmp_path):
     cases = {
-        "several labels": {"train_images": np.zeros((2, 28, 28), np.uint8), "train_labels": np.zeros((2, 14), np.uint8)},
+        "several labels": {
+            "train_images": np.zeros((2, 28, 28), np.uint8),
+            "train_labels": np.zeros((2, 14), np.uint8),
+        },
         "expected train_images": {"x": np.zeros(3)},
         "cannot be read": {"train_images": np.zeros((2, 28, 28), np.uint8), "train_labels": np.array([{}, {}])},
         "expected uint8": {"train_images": np.zeros((2, 28, 28)), "train_labels": np.zeros((2, 1), np.uint8)},

@@ -158,7 +158,11 @@ def test_unusable_files_are_rows_with_a_reason_and_without_text_of_theirs(home, 
         (tmp_path / f"s/{name}.dcm").write_bytes(content)
     dicom(tmp_path / "s/line.dcm", speckle(1, 1, 600))
     dicom(tmp_path / "s/bomb.dcm", GREY)
-    huge = (tmp_path / "s/bomb.dcm").read_bytes().replace(b"\x28\x00\x10\x00US\x02\x00\x18\x00", b"\x28\x00\x10\x00US\x02\x00\xff\xff")
+    huge = (
+        (tmp_path / "s/bomb.dcm")
+        .read_bytes()
+        .replace(b"\x28\x00\x10\x00US\x02\x00\x18\x00", b"\x28\x00\x10\x00US\x02\x00\xff\xff")
+    )
     huge = huge.replace(b"\x28\x00\x11\x00US\x02\x00\x18\x00", b"\x28\x00\x11\x00US\x02\x00\xff\xff")
     (tmp_path / "s/bomb.dcm").write_bytes(huge)
     dataset = import_dataset(home, tmp_path / "s", "s", processes=0)

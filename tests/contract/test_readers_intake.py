@@ -27,7 +27,9 @@ from fmlab.readers.sources import reader_options
 
 def left_behind(home):
     """What lies in the home beside datasets, locks and the pseudonym key."""
-    names = [path.name for path in (*home.datasets.glob("*"), *home.uploads.glob("*")) if not path.name.endswith(".lock")]
+    names = [
+        path.name for path in (*home.datasets.glob("*"), *home.uploads.glob("*")) if not path.name.endswith(".lock")
+    ]
     return sorted(name for name in names if name not in dataset_names(home))
 
 
@@ -185,7 +187,10 @@ def test_a_zip_by_path_and_dropped(home, tmp_path):
 
 
 def test_dropped_dicom_files_and_clips(home, tmp_path):
-    contents = [("a.dcm", dicom(tmp_path / "a.dcm", speckle(1)).read_bytes()), ("b", dicom(tmp_path / "b", speckle(2)).read_bytes())]
+    contents = [
+        ("a.dcm", dicom(tmp_path / "a.dcm", speckle(1)).read_bytes()),
+        ("b", dicom(tmp_path / "b", speckle(2)).read_bytes()),
+    ]
     dropped = import_upload(home, [(name, io.BytesIO(content)) for name, content in contents], "d", processes=0)
     assert (dropped.card.source, dropped.card.images) == ("dicom", 2)
     content = clip(tmp_path / "c.mp4").read_bytes()

@@ -48,7 +48,9 @@ def test_dicom(home, shared_data):
     """All readable; the same picture in other transfer syntaxes and byte orders has the same colours."""
     source = shared_data / "dicom_us"
     dataset = import_dataset(home, source, "d", processes=0)
-    frames = sum(int(pydicom.dcmread(path, stop_before_pixels=True).get("NumberOfFrames") or 1) for path in source.iterdir())
+    frames = sum(
+        int(pydicom.dcmread(path, stop_before_pixels=True).get("NumberOfFrames") or 1) for path in source.iterdir()
+    )
     assert (dataset.card.images, dataset.card.unreadable, dataset.card.sequences) == (frames, 0, 17)
     assert dataset.card.mask_sector
     table, store = dataset.manifest(), ImageStore(dataset.folder / "store")
@@ -69,6 +71,7 @@ def test_dicom(home, shared_data):
     assert read_header(source / "OBXXXX1A_expb.dcm").RedPaletteColorLookupTableData[2:4] == b"\x00\x01"
 
 
+@pytest.mark.slow
 def test_hc18(home, shared_data):
     """Its table names 999 images, of which a part is here; the others are rows that say so."""
     source = shared_data / "hc18"

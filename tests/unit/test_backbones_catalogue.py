@@ -20,7 +20,14 @@ SPEC = InputSpec(32, "crop", 36, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def a_card(key="ours", **changes):
-    facts = {"key": key, "title": "Ours", "source": "a file", "architecture": "test_vit", "layout": "timm", "spec": SPEC}
+    facts = {
+        "key": key,
+        "title": "Ours",
+        "source": "a file",
+        "architecture": "test_vit",
+        "layout": "timm",
+        "spec": SPEC,
+    }
     more = {"files": ("weights.safetensors",), "features": ("cls",), "widths": (64,), "parameters": 10}
     return BackboneCard(**(facts | more | changes))
 
@@ -68,7 +75,13 @@ def test_a_damaged_card_is_named(home):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"widths": (64, 64)}, {"features": ()}, {"features": ("cls", "cls"), "widths": (1, 1)}, {"seed": 3}, {"colour": 1}],
+    [
+        {"widths": (64, 64)},
+        {"features": ()},
+        {"features": ("cls", "cls"), "widths": (1, 1)},
+        {"seed": 3},
+        {"colour": 1},
+    ],
 )
 def test_a_card_that_contradicts_itself_is_refused(changes):
     with pytest.raises(ValueError, match=r"widths|features|seed|[Ee]xtra"):

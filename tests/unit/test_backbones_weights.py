@@ -57,7 +57,9 @@ def test_names_of_the_lite_packages(home, given, expected):
     assert lite_name(find_backbone(home, "efficientnet-lite0"), given) == expected
 
 
-@pytest.mark.parametrize("name", ["_blocks.16._bn0.weight", "_blocks.0._expand_conv.weight", "_blocks.3._se.weight", "stem"])
+@pytest.mark.parametrize(
+    "name", ["_blocks.16._bn0.weight", "_blocks.0._expand_conv.weight", "_blocks.3._se.weight", "stem"]
+)
 def test_a_name_the_layout_does_not_have_is_refused(home, name):
     with pytest.raises(BadWeights, match="does not have"):
         lite_name(find_backbone(home, "efficientnet-lite0"), name)
@@ -72,7 +74,9 @@ def test_lite0_equals_the_file_run_by_hand(home):
 
     def norm(values, name):
         statistics = (given[f"{name}.running_mean"], given[f"{name}.running_var"])
-        return torch.nn.functional.batch_norm(values, *statistics, given[f"{name}.weight"], given[f"{name}.bias"], eps=1e-3)
+        return torch.nn.functional.batch_norm(
+            values, *statistics, given[f"{name}.weight"], given[f"{name}.bias"], eps=1e-3
+        )
 
     conv, clip = torch.nn.functional.conv2d, torch.nn.functional.relu6
     # TensorFlow's "same" padding of a 3×3 kernel with stride 2 on an even side: nothing before, one after.
@@ -92,7 +96,12 @@ def test_lite0_equals_the_file_run_by_hand(home):
 def test_an_added_backbone_computes_what_its_file_does(home, file, model):
     card = add_backbone(home, file, "mine", ARCHITECTURE, licence="MIT", title="Our own")
     assert catalogue(home)["mine"] == card
-    assert (card.licence_weights, card.title, card.features, card.widths) == ("MIT", "Our own", ("cls", "mean"), (64, 64))
+    assert (card.licence_weights, card.title, card.features, card.widths) == (
+        "MIT",
+        "Our own",
+        ("cls", "mean"),
+        (64, 64),
+    )
     assert (card.spec.size, card.spec.resize_to) == (160, 168)
     images = torch.randn(2, 3, 160, 160)
     with torch.no_grad():

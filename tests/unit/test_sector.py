@@ -97,7 +97,16 @@ def test_a_box_from_the_header_bounds_the_search_and_stands_in_for_black():
     picture[:50] = np.random.default_rng(1).integers(0, 256, (50, WIDTH), np.uint8)  # a textured headline
     box = (110 / WIDTH, 55 / HEIGHT, 530 / WIDTH, 445 / HEIGHT)
     assert overlap(find_sector([picture], box), shape) > 0.95
-    assert find_sector([np.zeros_like(picture)], (0.25, 0.25, 0.75, 0.75)) == (0.25, 0.25, 0.75, 0.25, 0.75, 0.75, 0.25, 0.75)
+    assert find_sector([np.zeros_like(picture)], (0.25, 0.25, 0.75, 0.75)) == (
+        0.25,
+        0.25,
+        0.75,
+        0.25,
+        0.75,
+        0.75,
+        0.25,
+        0.75,
+    )
 
 
 def test_it_is_quick():
