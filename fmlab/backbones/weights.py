@@ -36,15 +36,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def reason(path: Path, head: bytes, error: Exception) -> str:
     """Why a file could not be read, in a clause."""
+    if head[:2] != b"PK" and head[:1] != b"\x80" and head[8:9] != b"{":
+        return "it is neither a safetensors file nor one that torch.save wrote"
     if "TorchScript" in str(error):
         return "it holds a program (TorchScript); save its state dict alone, best as safetensors"
-    if "Unsupported" in str(error) or "WeightsUnpickler" in str(error) or "Weights only load failed" in str(error):
-        if zipfile.is_zipfile(path):
-            return "it holds Python objects or code beside its tensors; save its state dict alone, best as safetensors"
-        return "it is not a plain file of tensors, or it is cut off; save its state dict alone, best as safetensors"
-    if head[:2] == b"PK" or head[8:9] == b"{":
-        return "it is cut off or damaged; copy it again from its source"
-    return "it is neither a safetensors file nor one that torch.save wrote"
+    if "Weights only load failed" in str(error):
+        beside = (
+            "Python objects or code beside its tensors"
+            if zipfile.is_zipfile(path)
+            else "more than tensors, or is cut off"
+        )
+        return f"it holds {beside}; save its state dict alone, best as safetensors"
+    return "it is cut off or damaged; copy it again from its source"
 
 
 def unwrapped(content: object, name: str) -> dict[str, Tensor]:

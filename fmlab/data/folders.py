@@ -10,6 +10,7 @@ in the instant of a swap: if a kill falls into it, `recover` puts it back).
 import fcntl
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -93,11 +94,16 @@ def remove_folder(home: Home, name: str) -> None:
         lock.release()
 
 
-def link_tree(source: Path, target: Path) -> None:
-    """A copy of a folder that shares its files: hard links, or plain copies where the file system has none."""
+def link_tree(source: Path, target: Path, without: Sequence[str] = ()) -> None:
+    """A copy of a folder that shares its files, those named apart: hard links, or copies where the disk has none."""
     target.mkdir(parents=True, exist_ok=True)
-    for file in sorted(source.iterdir()):
+    for path in sorted(source.iterdir()):
+        if path.name in without:
+            continue
+        if path.is_dir():
+            link_tree(path, target / path.name)
+            continue
         try:
-            os.link(file, target / file.name)
+            os.link(path, target / path.name)
         except OSError:  # FAT and some network drives know no hard links
-            shutil.copyfile(file, target / file.name)
+            shutil.copyfile(path, target / path.name)

@@ -108,8 +108,7 @@ class DatasetWriter:
         self.folder = unfinished_folder(home, name)
         shutil.rmtree(self.folder, ignore_errors=True)
         if base is not None:
-            for part in ("store", "masks"):
-                link_tree(base.folder / part, self.folder / part)
+            link_tree(base.folder, self.folder, without=(PROOF, "manifest.parquet"))
         self._store = ImageStoreWriter(self.folder / "store")
         self._masks = ImageStoreWriter(self.folder / "masks")
         self._rows: list[dict[str, object]] = []

@@ -8,7 +8,8 @@ each other inside a forward pass, and the numbers do not depend on how many core
 the CPU prepare batches in pinned memory while the GPU computes.
 
 Every batch has the same size: the last one is filled up with black images whose features are dropped, so that an
-image's features do not depend on how many images it came with. Pixels are those of `fmlab.data.preprocessing`, bit by
+image's features do not depend on how many images it came with (another size of batch changes their last bits: by up to
+5e-6 of the largest, measured). Pixels are those of `fmlab.data.preprocessing`, bit by
 bit on a CPU; on a GPU its division may differ in the last bit.
 """
 

@@ -76,7 +76,8 @@ class _Pool:
         for position in range(len(lists)):
             self._waiting.put(position)
         self._stopped = Event()
-        self._threads = [Thread(target=self._serve, daemon=True) for _ in range(processes)]
+        self._processes = [_Process(decoding) for _ in range(processes)]
+        self._threads = [Thread(target=self._serve, args=(process,), daemon=True) for process in self._processes]
         for thread in self._threads:
             thread.start()
 
@@ -101,12 +102,13 @@ class _Pool:
 
     def close(self) -> None:
         self._stopped.set()
+        for process in self._processes:
+            process.kill()  # it may be in the middle of a long clip
         for thread in self._threads:
             thread.join()
 
-    def _serve(self) -> None:
+    def _serve(self, process: "_Process") -> None:
         """One thread: keeps one process busy until no list is waiting."""
-        process = _Process(self._decoding)
         try:
             while not self._stopped.is_set():
                 try:
@@ -141,12 +143,14 @@ class _Pool:
             self._put(position, images)
             if self._stopped.is_set():
                 return
-        if crashed:
+        if crashed and not self._stopped.is_set():
             self._decode_singly(position, process, given)
 
     def _decode_singly(self, position: int, process: "_Process", given: int) -> None:
         """After a crash: file by file, leaving out the images that have been handed over already."""
         for file in self._lists[position]:
+            if self._stopped.is_set():
+                return
             row = file.row
             for images in process.answers([file]):
                 if images is None:
@@ -194,7 +198,13 @@ class _Process:
         pickle.dump(content, process.stdin, protocol=pickle.HIGHEST_PROTOCOL)  # type: ignore[arg-type]
         process.stdin.flush()  # type: ignore[union-attr]
 
+    def kill(self) -> None:
+        """End it from another thread; whoever waits for its answers sees them end."""
+        if self._process is not None:
+            self._process.kill()
+
     def stop(self) -> None:
+        """End it and forget it."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

@@ -12,6 +12,7 @@ to 0–255, and MONOCHROME1 inverted. Sources: DICOM PS3.3 C.7.6.3, C.8.5.5 (ult
 """
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +45,7 @@ from fmlab.readers.stills import check_size, frame_row
 TISSUE, TWO_DIMENSIONAL, CENTIMETRES = 1, 1, 3  # codes of PS3.3 C.8.5.5.1
 PILLOW_SYNTAXES = (JPEGBaseline8Bit,)
 COLOURS = ("Red", "Green", "Blue")
+LOOKED_AT = 50  # headers in each folder
 MOST_CLASSES = 100  # more folders than that with a patient each are patients
 FULL_RANGE = "more than 8 bits and no window in the header, scaled from the full stored range to 0–255"
 # What a folder may be named after, if its name identifies someone.
@@ -78,7 +80,7 @@ class DicomReader:
             SourceFile(row.path, dicom_row(replace(row, label=label), row.path, key))
             for row, label in zip(rows, labels, strict=True)
         ]
-        notes = (*notes, *labels_note(files), *listing.left_out("stills", "clips", "arrays"))
+        notes = (*notes, *labels_note(files), *listing.left_out("stills", "clips", "arrays", anonymous=True))
         return Scan(root, files, notes=notes, mask_sector=True)
 
     def decode(self, file: SourceFile, decoding: Decoding) -> Iterator[DecodedImage]:
@@ -122,11 +124,13 @@ def _labels_of_folders(root: Path, paths: list[str]) -> tuple[list[str | None], 
     if not folders:
         return labels, ()
     patients: dict[str, set[str]] = {folder: set() for folder in folders}
+    looked: Counter[str] = Counter()
     nothing: list[str | None] = [None] * len(paths)
     refusal = "give classes with --labels."
     for path, folder in zip(paths, labels, strict=True):
-        if folder is None or len(patients[folder]) > 1:
+        if folder is None or len(patients[folder]) > 1 or looked[folder] == LOOKED_AT:
             continue  # a folder with two patients is not a patient's
+        looked[folder] += 1
         header = _identifiers(root / path)
         if any(_alike(folder, text) for text in header):
             return nothing, (

@@ -43,7 +43,7 @@ class ReaderOptions(BaseModel):
     mask_column: str | None = None
     spacing_column: str | None = None
     patient_pattern: str | None = None  # regular expression with one group: the patient, found in the file's path
-    labels: Path | None = None  # DICOM: a table path, label
+    labels: Path | None = Field(default=None, strict=False)  # DICOM: a table path, label; text when read from JSON
     frames: int | None = Field(default=None, ge=1)  # at most so many of each clip, evenly spaced
     stride: int | None = Field(default=None, ge=1)  # every so-manieth frame of each clip
 
@@ -150,9 +150,14 @@ class Listing:
     unnamed: tuple[str, ...] = ()  # no suffix, or a number for one: DICOM files are often so
     others: Mapping[str, int] = field(default_factory=dict)  # suffix → count
 
-    def left_out(self, *kinds: str) -> tuple[str, ...]:
-        """A note on files that a reader does not take: those of the named kinds, and those of no known kind."""
-        counts = Counter({suffix: count for suffix, count in self.others.items()})
+    def left_out(self, *kinds: str, anonymous: bool = False) -> tuple[str, ...]:
+        """A note on files that a reader does not take: those of the named kinds, and those of no known kind.
+
+        `anonymous`: without the suffixes of unknown kinds, which can be a part of a name.
+        """
+        counts = Counter(self.others)
+        if anonymous and self.others:
+            counts = Counter({"of other kinds": sum(self.others.values())})
         for kind in kinds:
             counts.update(PurePosixPath(path).suffix.lower() for path in getattr(self, kind))
         if not counts:
@@ -178,8 +183,14 @@ def _walk(root: Path) -> Iterator[str]:
     if root.is_file():
         yield root.name
         return
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+    seen: set[str] = set()  # linked folders are followed, and a link to a folder above must not lead round in a circle
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         below = Path(folder).relative_to(root)
         for name in files:
             if not name.startswith("."):

@@ -23,6 +23,12 @@ from fmlab.ui.messages import shown_errors
 from fmlab.ui.pictures import Tile, data_url
 
 CARDS_IN_A_ROW = 3
+DOMAINS = {
+    "natural": "Natural images",
+    "medical": "Medical images",
+    "ultrasound": "Ultrasound",
+    "none": "Domain unknown",
+}
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,7 @@ def _show_card(home: Home, card: BackboneCard, latency: Latency | None) -> None:
         if card.floor:
             st.badge("Floor", color="gray", help="What any backbone has to beat")
         else:
-            st.badge(escaped(card.domain), color="blue")
+            st.badge(DOMAINS[card.domain], color="blue")
         if not on_disk(card, home):
             st.badge("Not on this disk", color="orange", icon=":material/cloud_off:")
         if card.gated:

@@ -90,7 +90,7 @@ def cancel_group(group: str) -> None:
 def progress_text(group: Group) -> str:
     """`embedding images · 1,280 of 2,600 · 312 per second · about 4 s left`, as far as it is known."""
     parts = [group.message or "starting"]
-    if group.total:
+    if group.total > 1:
         parts.append(f"{group.done:,} of {group.total:,}")
     if group.rate:
         parts.append(f"{group.rate:,.0f} per second")

@@ -35,7 +35,8 @@ WHOLE_HELP = "Also show what lies outside the ultrasound sector. Text burnt in t
 READING_STYLE = f"""<style>
 .st-key-{READING} {{ background: #0B0F12; padding: 1rem 1.25rem 1.25rem; border-radius: 8px; }}
 .st-key-{READING}, .st-key-{READING} p, .st-key-{READING} li {{ color: #E8EEF1 !important; }}
-.st-key-{READING} [data-testid="stCaptionContainer"] p {{ color: #B4C0C7 !important; }}
+.st-key-{READING} [data-testid="stCaptionContainer"], .st-key-{READING} [data-testid="stCaptionContainer"] p {{
+  color: #B4C0C7 !important; opacity: 1; }}
 .st-key-{READING} * {{ --st-text-color: #E8EEF1; }}
 .st-key-{READING} th, .st-key-{READING} td {{ color: #E8EEF1 !important; border-color: #2A353C !important; }}
 .st-key-{READING} [data-testid="stColumn"]:last-child {{ position: sticky; top: 4rem; align-self: flex-start; }}
@@ -80,9 +81,15 @@ def _sum_up(study: ChosenStudy, cell: Cell, run: pd.Series, wrong: pd.DataFrame,
     st.markdown(
         f"**{escaped(cell.backbone)}**, {adaptation_name(cell.adaptation)} on {size_text(cell.size, study.scheme)}, subset "
         f"{run['seed']}: **{len(wrong):,} of {count(tested, level)}** of {escaped(run['test_set'])} misclassified, accuracy "
-        f"{percent(accuracy)}; the most frequent class alone holds {percent(float(run['majority_rate']))} of its images.",
+        f"{unbroken(percent(accuracy))}; the most frequent class alone holds "
+        f"{unbroken(percent(float(run['majority_rate'])))} of its images.",
         width=SUMMARY_WIDTH,
     )
+
+
+def unbroken(text: str) -> str:
+    """Text that stays on one line: a number is not parted from its unit."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _choose_filters(queue: pd.DataFrame) -> pd.DataFrame:

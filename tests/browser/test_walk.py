@@ -2,16 +2,29 @@
 
 import io
 import re
+import time
 import zipfile
 
 import numpy as np
 from PIL import Image
 
 from fmlab.data.manifest import open_dataset
+from fmlab.runs.records import Actor
+from fmlab.runs.store import open_store
+from fmlab.studies.configs import study_config
+from fmlab.studies.launch import launch
 from tests.browser.conftest import start_app, stop_app
 
 STUDY_SECONDS = 120_000  # milliseconds: a worker imports torch, and the machine may do other things as well
+ROW_HEIGHT = 33  # pixels, of the table's header and rows
 CURVE = ".js-plotly-plot .scatterlayer .trace"
+
+
+def wait_until(true, seconds=30.0):
+    give_up = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
 
 
 def test_launch_watch_refresh_and_see_the_curve(visit):
@@ -35,6 +48,24 @@ def test_launch_watch_refresh_and_see_the_curve(visit):
     overview.get_by_text("Latest study: toy").wait_for()
     overview.wait_for_selector(CURVE)
     overview.get_by_text("8 of 8 runs done").wait_for()
+
+
+def test_what_is_done_to_a_chosen_row_is_done_to_its_run(visit, app):
+    """Streamlit keeps row positions: the second row has to be the second run of the queue, and no other is touched."""
+    store = open_store(app.home)
+    by = Actor("tester", "test")
+    config = {"name": "rows", "dataset": "toy", "backbones": ["random-resnet18"], "scheme": "images"}
+    launch(app.home, store, study_config(config | {"sizes": [3], "seeds": 3}), by)
+    keys = store.runs("rows")["key"].tolist()
+    store.cancel(keys, by)
+    wait_until(lambda: store.counts("rows") == {"cancelled": 3})
+    page = visit("/runs?study=rows")
+    table = page.get_by_test_id("stDataFrame").first
+    table.locator("canvas").first.wait_for()
+    table.click(position={"x": 18, "y": ROW_HEIGHT * 2.5})
+    page.get_by_role("button", name="Retry 1 chosen run").click()
+    wait_until(lambda: store.run(keys[1]).state != "cancelled")
+    assert [store.run(key).state for key in (keys[0], keys[2])] == ["cancelled", "cancelled"]
 
 
 def test_dropped_files_become_a_dataset(visit, app):

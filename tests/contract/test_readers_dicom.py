@@ -102,9 +102,11 @@ def test_nothing_that_identifies_is_kept(home, tmp_path):
     dicom(tmp_path / "s/Doe_Jane/broken.dcm", GREY)
     content = (tmp_path / "s/Doe_Jane/broken.dcm").read_bytes()
     (tmp_path / "s/Doe_Jane/broken.dcm").write_bytes(content[:-100])
+    (tmp_path / "s/report.Doe").write_bytes(b"")
     dataset = import_dataset(home, tmp_path / "s", "s", processes=0)
     kept = everything(home.datasets)
     assert not [word for word in IDENTIFIERS if word in kept]
+    assert not [word for word in IDENTIFIERS if word.lower() in (dataset.folder / "card.json").read_bytes().lower()]
     assert dataset.card.unreadable == 1
     assert dataset.card.unlabelled == 1
     assert dataset.card.mask_sector

@@ -197,3 +197,12 @@ def test_only_unreadable_images_are_no_dataset(home, tmp_path):
     with pytest.raises(BadInput, match=r"no readable image.*The file is empty"):
         import_dataset(home, tmp_path / "s", "s", processes=0)
     assert [path.name for path in home.datasets.iterdir()] == [".s.lock"]
+
+
+def test_linked_folders_are_followed_and_circles_end(home, tmp_path):
+    save(tmp_path / "elsewhere/x.png", speckle(0))
+    save(tmp_path / "s/a/y.png", speckle(1))
+    (tmp_path / "s/b").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "s/a/round").symlink_to(tmp_path / "s")
+    card = import_dataset(home, tmp_path / "s", "s", processes=0).card
+    assert card.class_counts == {"a": 1, "b": 1}

@@ -56,27 +56,37 @@ def test_the_same_source_is_the_same_dataset_however_many_processes(home, tmp_pa
     assert all((same[0].read(i) == same[1].read(i)).all() for i in range(len(same[0])))
 
 
-def test_a_decoder_that_crashes_costs_its_file_alone(home, tmp_path):
-    """The process is killed whenever a certain file is being decoded, as a fault in a C library would do."""
-    from fmlab.readers import decoding as subject
-    from fmlab.readers.auto import choose_reader
-    from fmlab.readers.sources import Decoding, ReaderOptions
+CRASH = """
+import os, sys
+def watch(event, arguments):
+    if event == "open" and str(arguments[0]).endswith("crash.png"):
+        os.kill(os.getpid(), 9)
+sys.addaudithook(watch)
+"""
 
+
+def test_a_decoder_that_crashes_costs_its_file_alone(home, tmp_path, monkeypatch):
+    """Python starts every process with `sitecustomize`; this one dies at a certain file, as by a fault in a C library."""
     source = pictures(tmp_path / "s", patients=3)
-    os.mkfifo(source / "a/p1_x.png")  # opening it waits for a writer: time enough to kill the process
-    reader = choose_reader(source)
-    scan = reader.scan(source, ReaderOptions(), b"key")
-    decoding = Decoding(reader.name, source, ReaderOptions(), b"key")
-    process = subject._Process(decoding)
-    try:
-        answers = process.answers(scan.files[:3])
-        process._running()
-        killer = subprocess.Popen(["sh", "-c", f"sleep 2; kill -9 {process._process.pid}"])
-        assert list(answers)[-1] is None
-        killer.wait()
-        assert next(process.answers(scan.files[:1]))[0].pixels is not None  # a fresh process serves on
-    finally:
-        process.stop()
+    save(source / "a/p1_crash.png", speckle(99))
+    (tmp_path / "start").mkdir()
+    (tmp_path / "start/sitecustomize.py").write_text(CRASH)
+    monkeypatch.syspath_prepend(tmp_path / "start")
+    dataset = import_dataset(home, source, "s", processes=1)
+    table = dataset.manifest().set_index("path")
+    assert (dataset.card.images, dataset.card.unreadable) == (6, 1)
+    assert table.loc["a/p1_crash.png", "problem"] == "The decoder crashed on this file."
+    undisturbed = ImageStore(dataset.folder / "store").read_id(table.loc["b/p2_b.png", "image_id"])
+    assert (undisturbed == np.asarray(Image.open(source / "b/p2_b.png"))).all()
+
+
+def test_cancelling_does_not_wait_for_a_long_file(home, tmp_path):
+    clip(tmp_path / "s/long.mp4", frames=700, height=480, width=640)
+    started = time.monotonic()
+    with pytest.raises(Cancelled):
+        import_dataset(home, tmp_path / "s", "s", processes=1, cancelled=lambda: time.monotonic() - started > 0.5)
+    assert time.monotonic() - started < 10
+    assert left_behind(home) == []
 
 
 def test_progress_and_cancel(home, tmp_path):
@@ -261,6 +271,7 @@ def base(home, tmp_path):
 def test_attach_keeps_what_was_and_adds_a_test_set(home, tmp_path, base):
     other = pictures(tmp_path / "other", patients=2, classes=("A", "b", "odd"), prefix="qp")
     (tmp_path / "map.csv").write_text("theirs,ours\nA,a\nodd,\nb,b\n")
+    (base.folder / "truth.parquet").write_bytes(b"what a dataset keeps beside its manifest")
     before = {path: path.read_bytes() for path in (base.folder / "store").iterdir() if path.suffix == ".bin"}
     with pytest.raises(BadInput, match=r"A, odd are none of this dataset's \(a, b\)"):
         attach(home, "base", other, options=PATIENTS, processes=0)
@@ -272,6 +283,7 @@ def test_attach_keeps_what_was_and_adds_a_test_set(home, tmp_path, base):
     assert new.card.content_hash != base.card.content_hash
     assert new.card.patients == base.card.patients + 2
     assert new.test_sets == ("T1", "T2")
+    assert (new.folder / "truth.parquet").read_bytes() == b"what a dataset keeps beside its manifest"
     assert all(path.read_bytes() == content for path, content in before.items())
     table = new.manifest()
     assert len(table) == base.card.images + 4

@@ -3,6 +3,7 @@
 Run: pytest tests/unit/test_extraction.py
 """
 
+import itertools
 import os
 import signal
 import subprocess
@@ -71,7 +72,8 @@ def test_embeddings_equal_preprocessing_and_forward_by_hand(home, key, style):
     with torch.inference_mode():
         by_hand = load_requested(home, request).features(torch.from_numpy(np.stack(images))).numpy()
     found = cache.read(items_of(rows))
-    assert np.abs(found - by_hand).max() <= 1e-6 * max(1.0, np.abs(by_hand).max())
+    # By hand in one batch of 22, extracted in batches of 8: the last bits depend on the size of a batch, and on that alone.
+    assert np.abs(found - by_hand).max() <= 5e-6 * max(1.0, np.abs(by_hand).max())
     assert cache.done
 
 
@@ -94,7 +96,7 @@ def test_what_is_there_is_not_computed_again(home):
     assert counts[0] == 10
     assert progress[0][:2] == (10, 21)
     assert progress[-1][:2] == (21, 21)
-    assert all(earlier[0] <= later[0] for earlier, later in zip(progress, progress[1:], strict=False))
+    assert all(earlier[0] <= later[0] for earlier, later in itertools.pairwise(progress))
     _, counts = run_extraction(home, dataset, request, rows.iloc[::-1])
     assert counts == [21]
 
@@ -178,6 +180,7 @@ import fmlab.embeddings.extraction as extraction
 from fmlab.data.manifest import open_dataset
 from fmlab.data.preprocessing import Preprocessing
 from fmlab.backbones.catalogue import find_backbone
+from fmlab.embeddings.cache import open_cache
 from fmlab.embeddings.keys import request_embeddings
 from fmlab.settings import Home
 
@@ -186,7 +189,7 @@ home = Home(Path(sys.argv[1]))
 dataset = open_dataset(home, "noise")
 request = request_embeddings(home, dataset.card.pixels_key, find_backbone(home, "random-vit-tiny"), Preprocessing("native", True))
 rows = dataset.manifest(["image_id", "content_hash", "sector"]).dropna(subset="content_hash")
-cache = extraction.open_cache(home, request)
+cache = open_cache(home, request)
 for done in extraction.extract(dataset, extraction.load_requested(home, request), request, rows, cache):
     print(done, flush=True)
     if done:

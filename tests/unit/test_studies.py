@@ -1,0 +1,137 @@
+"""From a study's config to its runs and its price. Run: pytest tests/unit/test_studies.py"""
+
+import pytest
+
+from fmlab.data.manifest import open_dataset
+from fmlab.data.writer import CardFacts, DatasetWriter, ImageRow
+from fmlab.errors import BadInput, NameTaken
+from fmlab.runs.launcher import execute
+from fmlab.runs.records import Actor
+from fmlab.runs.store import open_store
+from fmlab.studies.configs import study_config
+from fmlab.studies.grid import lay_out
+from fmlab.studies.launch import launch
+from fmlab.studies.planner import plan
+from fmlab.studies.presets import PRESETS, find_preset, preset_config
+from tests.toys import CLASSES, half_bright, halves
+
+ANNA = Actor("anna", "test")
+
+
+def config(**changes):
+    settings = {
+        "name": "first",
+        "dataset": "halves",
+        "backbones": ["pixels-24"],
+        "adaptations": ["knn"],
+        "scheme": "sequences",
+        "sizes": [2, 1, 2],
+        "seeds": 3,
+    }
+    return study_config(settings | changes)
+
+
+def test_a_grid_has_a_cell_for_every_combination(home):
+    grid = lay_out(
+        home, halves(home), config(backbones=["pixels-24", "random-resnet18"], adaptations=["knn", "logistic"])
+    )
+    assert grid.sizes == (1, 2)
+    assert len(grid.requests) == 2 * 2 * 2 * 3
+    assert len({request.key for request in grid.requests}) == len(grid.requests)
+    assert len({request.group for request in grid.requests}) == 2  # runs of one backbone are executed together
+
+
+def test_a_cell_is_its_content_not_its_names(home):
+    first, second = halves(home, "halves"), halves(home, "copy")
+    keys = [
+        {r.key for r in lay_out(home, dataset, config(dataset=dataset.name)).requests} for dataset in (first, second)
+    ]
+    assert keys[0] == keys[1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"style": "paper"}, {"mask_sector": True}, {"adaptations": [{"kind": "knn", "k": 3}]}, {"scheme": "images"}],
+)
+def test_what_decides_the_numbers_decides_the_key(home, change):
+    dataset = halves(home)
+    before = {request.key for request in lay_out(home, dataset, config()).requests}
+    after = {request.key for request in lay_out(home, dataset, config(**change)).requests}
+    assert not before & after
+
+
+def test_a_config_comes_back_from_its_plain_form():
+    first = config(adaptations=["linear_svm", {"kind": "knn", "k": 3}])
+    assert study_config(first.plain()) == first
+
+
+def test_a_plan_counts_what_is_there_and_what_is_missing(home):
+    halves(home)
+    store = open_store(home)
+    before = plan(home, store, config())
+    assert (before.cells, before.cached, before.to_compute) == (6, 0, 6)
+    assert before.backbones[0].images_cached == 0
+    launch(home, store, config(), ANNA)
+    assert execute(home) == {"done": 6}
+    after = plan(home, store, config(name="second"))
+    assert (after.cells, after.cached, after.seconds) == (6, 6, 0)
+    more = plan(home, store, config(name="third", seeds=4))
+    assert more.to_compute == 2
+    assert more.backbones[0].images_cached > 0
+    assert more.backbones[0].measured
+
+
+def test_a_plan_says_what_refuses_it(home):
+    halves(home)
+    store = open_store(home)
+    assert "Choose sizes from 1 to 8" in plan(home, store, config(sizes=[9])).refusals[0]
+    assert "no dataset" in plan(home, store, config(dataset="nothing")).refusals[0]
+
+
+def leaking_dataset(home):
+    with DatasetWriter(home, "leaky") as writer:
+        import numpy as np
+
+        rng = np.random.default_rng(0)
+        for number in range(12):
+            side = CLASSES[number % 2]
+            split = "T1" if number % 3 == 0 else "train"
+            writer.add(
+                ImageRow(f"{number}.png", label=side, patient_id=f"p{number // 4}", split=split), half_bright(side, rng)
+            )
+        return writer.finish(CardFacts("toy"), CLASSES)
+
+
+def test_a_leaking_split_is_refused_unless_accepted_by_name(home):
+    leaking_dataset(home)
+    store = open_store(home)
+    study = {"dataset": "leaky", "scheme": "images", "sizes": [4]}
+    with pytest.raises(BadInput, match=r"patient p0.*both sides"):
+        launch(home, store, config(**study), ANNA)
+    assert store.studies() == []
+    assert "leaks" in plan(home, store, config(**study)).refusals[0]
+    record = launch(home, store, config(**study, allow_leaking="leaky"), ANNA)
+    assert any("leaks" in note for note in record.notes)
+
+
+def test_a_study_is_launched_once(home):
+    halves(home)
+    store = open_store(home)
+    launch(home, store, config(), ANNA)
+    with pytest.raises(NameTaken):
+        launch(home, store, config(), ANNA)
+
+
+@pytest.mark.parametrize("key", PRESETS)
+def test_every_preset_fits_a_dataset_and_lists_what_it_dropped(home, key):
+    dataset = halves(home)
+    made = preset_config(key, dataset, "preset", backbones=["pixels-24"])
+    grid = lay_out(home, open_dataset(home, "halves"), made)
+    assert set(grid.sizes) == {size for size in find_preset(key).sizes if size <= max(grid.sizes)}
+    assert bool(grid.dropped) == (set(grid.sizes) != set(find_preset(key).sizes))
+
+
+def test_sizes_given_with_a_preset_are_taken_at_their_word(home):
+    dataset = halves(home)
+    with pytest.raises(BadInput, match="Choose sizes from"):
+        lay_out(home, dataset, preset_config("demo", dataset, "x", sizes=[999], backbones=["pixels-24"]))
