@@ -15,10 +15,11 @@ heading("Datasets", "Bring images in, and see what they are before any model doe
 home = session.home()
 names = dataset_names(home)
 
-with st.expander("Import images", icon=":material/add_photo_alternate:", expanded=not names), shown_errors():
-    import_form(home)
+form = st.expander("Import images", icon=":material/add_photo_alternate:", expanded=not names)
 with shown_errors():
     import_outcomes()
+with form, shown_errors():
+    import_form(home)
 with shown_errors():
     live_groups("datasets", kinds=("import", "phantom"))
 

@@ -12,7 +12,7 @@ Source: Chapelle, "Training a Support Vector Machine in the Primal", Neural Comp
 import numpy as np
 from scipy.linalg import lapack
 
-from fmlab.adapt.svm_path import Path
+from fmlab.adapt.svm_path import Path, step_length
 
 # Largest 2C·n·‖x‖², a bound on the condition of the linear systems, that float32 takes in its stride.
 SINGLE_PRECISION_CONDITION = 1e5
@@ -55,13 +55,15 @@ def _first_guess(gram: np.ndarray, targets: np.ndarray, C: float) -> np.ndarray:
     b, f = np.zeros_like(targets), np.zeros_like(targets)
     residual, direction = targets.copy(), targets.copy()
     length = (residual**2).sum(0)
+    # Once the first problem is solved to this, its next direction would be noise.
+    enough = 1e-8 * length
     for _ in range(_GUESS_STEPS):
         product = gram @ direction
         step = length / ((direction * product).sum(0) + (direction**2).sum(0) / (2 * C))
         b, f = b + step * direction, f + step * product
         residual = targets - f - b / (2 * C)
         shorter = (residual**2).sum(0)
-        if not (shorter > 0).all():
+        if (shorter <= enough).any():
             break
         direction, length = residual + shorter / length * direction, shorter
     return f
@@ -73,11 +75,17 @@ def _solve_one(
     """One problem, from guessed decision values (n,). Returns b (n,) and the steps taken."""
     path = Path(len(y), first=C, start=PATH_START / (2 * float(np.trace(gram))), final=C)
     path.next(1 - y * f)
+    b = np.zeros_like(y)
     for steps in range(1, max_iterations + 1):
         at_the_end, rows = path.C == C, np.flatnonzero(path.members)
-        b = np.zeros_like(y)
-        b[rows] = _solve_active(gram, rows, y, path.C)
-        f = gram[:, rows] @ b[rows] if 4 * len(rows) < len(y) else gram @ b
+        target = np.zeros_like(y)
+        target[rows] = _solve_active(gram, rows, y, path.C)
+        target_f = gram[:, rows] @ target[rows] if 4 * len(rows) < len(y) else gram @ target
+        if path.searching:
+            change, slopes = target - b, y * (target_f - f)
+            t = step_length(float(change @ f), float(change @ (target_f - f)), 1 - y * f, slopes, C)
+            target, target_f = b + t * change, f + t * (target_f - f)
+        b, f = target, target_f
         if path.next(1 - y * f) or (at_the_end and _relative_gap(gram, y, b, f, C) <= gap):
             return b, steps
     return b, max_iterations
@@ -85,6 +93,9 @@ def _solve_one(
 
 def _solve_active(gram: np.ndarray, rows: np.ndarray, y: np.ndarray, C: float) -> np.ndarray:
     """Solution of (G_AA + I/(2C))·b = y_A, in the dtype of the Gram matrix; y (n,)."""
+    if len(rows) == 0:
+        # A guess without items stands for w = 0, under which every item is inside the margin again.
+        return y[rows]
     system = np.array(gram) if len(rows) == len(gram) else gram[rows].take(rows, axis=1)
     system.flat[:: len(rows) + 1] += 1 / (2 * C)
     return solve_positive_definite(system, y[rows])

@@ -12,8 +12,10 @@ Source: Chapelle, "Training a Support Vector Machine in the Primal", Neural Comp
 import numpy as np
 
 from fmlab.adapt.svm_gram import PATH_START, SINGLE_PRECISION_CONDITION, solve_positive_definite
-from fmlab.adapt.svm_path import Path
+from fmlab.adapt.svm_path import Path, step_length
 
+# Largest 2C·mean‖x‖² with float32 margins: an item's slack is α/(2C), and must stand out from their rounding.
+_SINGLE_PRECISION_MARGINS = 1e5
 # Items multiplied at once when X_AᵀX_A is summed: 2,048 x 769 float64 are 12 MB.
 _ROWS_AT_ONCE = 2048
 
@@ -35,12 +37,14 @@ def solve_in_feature_space(
     """
     scale = float(np.einsum("nd,nd->", features, features))
     start = PATH_START / (2 * scale)
+    if 2 * C * scale / len(features) > _SINGLE_PRECISION_MARGINS:
+        features = features.astype(np.float64)
     everything = _Active(features, np.ones(len(features), bool), _precision(min(start, C), scale))
     problems = [_Problem(everything, targets[:, p], start, C, scale) for p in range(targets.shape[1])]
     open_now = list(range(len(problems)))
     while open_now:
         weights = np.stack([problems[p].step() for p in open_now], axis=1)
-        margins = 1 - targets[:, open_now] * (features @ weights.astype(np.float32))
+        margins = 1 - targets[:, open_now] * (features @ weights.astype(features.dtype))
         finished = [problems[p].finished(margins[:, c], gap, max_iterations) for c, p in enumerate(open_now)]
         open_now = [p for p, done in zip(open_now, finished, strict=True) if not done]
     weights, dual = (np.stack([getattr(p, part) for p in problems], axis=1) for part in ("weights", "dual"))
@@ -94,23 +98,32 @@ class _Problem:
     def __init__(self, everything: _Active, y: np.ndarray, start: float, C: float, scale: float) -> None:
         self._active, self._y, self._C, self._scale = everything, y, C, scale
         self._path = Path(len(y), first=start, start=start, final=C)
+        self.weights = np.zeros(everything.features.shape[1])
+        self._margins = np.ones(len(y))
         self.steps = 0
 
     def step(self) -> np.ndarray:
-        """Weights (d,) float64 as if the items now inside the margin stayed the same."""
+        """Weights (d,) float64 as if the items now inside the margin stayed the same, or on the way there."""
         C = self._path.C
         dtype = _precision(C, self._scale)
         self._active = self._active.changed_to(self._path.members, dtype)
         system = (2 * C) * self._active.products
         system.flat[:: len(system) + 1] += 1
         right = (2 * C) * self._active.sum(self._y[self._active.rows].astype(dtype))
-        self.weights = solve_positive_definite(system, right).astype(np.float64)
+        target = solve_positive_definite(system, right).astype(np.float64)
+        if self._path.searching:
+            change = target - self.weights
+            slopes = self._y * (self._active.features @ change.astype(self._active.features.dtype))
+            linear, curvature = float(self.weights @ change), float(change @ change)
+            target = self.weights + step_length(linear, curvature, self._margins, slopes, C) * change
+        self.weights = target
         self.steps += 1
         return self.weights
 
     def finished(self, margins: np.ndarray, gap: float, max_iterations: int) -> bool:
         """Whether the step was the last one needed; then ``dual`` (n,) is there."""
         at_the_end = self._path.C == self._C
+        self._margins = margins
         unchanged, spent = self._path.next(margins), self.steps >= max_iterations
         if not (at_the_end or spent):
             return False

@@ -18,7 +18,7 @@ from fmlab.adapt.configs import LinearSVM
 from fmlab.adapt.linear_svm import AIM, ITEMS_PER_FEATURE, LinearSVMFit, one_against_rest
 from fmlab.adapt.pool import Pool
 from fmlab.adapt.svm_gram import PATH_START
-from fmlab.adapt.svm_path import Path
+from fmlab.adapt.svm_path import Path, step_length
 
 # Bytes that the features, and the systems, of the fits solved together may take.
 _BATCH_BYTES = 2 * 1024**3
@@ -121,9 +121,20 @@ class _Batch:
             system.diagonal(dim1=1, dim2=2).add_(1 / (2 * C))
             dual = _solve(system, y)
             weights = torch.stack([self._x[a].T @ b for (a, _), b in zip(open_now, dual, strict=True)])
-        self.weights[s, :, p], self._dual[s, :, p] = weights, dual
-        for a, b in open_now:
+        for place, (a, b) in enumerate(open_now):
+            t = self._length((a, b), weights[place]) if self._paths[a][b].searching else 1.0
+            self.weights[a, :, b].lerp_(weights[place], t)
+            self._dual[a, :, b].lerp_(dual[place], t)
             self.steps[a, b] += 1
+
+    def _length(self, key: tuple[int, int], target: Tensor) -> float:
+        """How far to go from the present weights to a target (d,)."""
+        s, p = key
+        weights = self.weights[s, :, p]
+        change, y = target - weights, self._y[s, :, p]
+        margins, slopes = 1 - y * (self._x[s] @ weights), y * (self._x[s] @ change)
+        linear, curvature = float(weights @ change), float(change @ change)
+        return step_length(linear, curvature, margins.cpu().numpy(), slopes.cpu().numpy(), self._config.C)
 
     def _products(self, fit: int, members: np.ndarray) -> Tensor:
         """X_AᵀX_A (d, d) over the members of one problem."""

@@ -67,7 +67,7 @@ def import_source(
     _show_card(dataset.card, as_json)
 
 
-def _options(given: dict[str, Any]) -> ReaderOptions:
+def _options(**given: Any) -> ReaderOptions:
     return reader_options(**{key: value for key, value in given.items() if value is not None})
 
 
@@ -78,6 +78,12 @@ def attach_source(
     as_set: Annotated[str, typer.Option("--as", help="The test set's name.")] = "T2",
     labels: Labels = None,
     reader: Reader = "auto",
+    path_column: Column = None,
+    label_column: Column = None,
+    patient_column: Column = None,
+    sequence_column: Column = None,
+    frame_column: Column = None,
+    site_column: Column = None,
     patient_pattern: Pattern = None,
     stride: Stride = None,
     frames: Frames = None,
@@ -86,7 +92,17 @@ def attach_source(
     home: HomeOption = None,
 ) -> None:
     """Attach another source as a further test set: classes mapped, patients checked."""
-    options = _options({"patient_pattern": patient_pattern, "stride": stride, "frames": frames})
+    options = _options(
+        path_column=path_column,
+        label_column=label_column,
+        patient_column=patient_column,
+        sequence_column=sequence_column,
+        frame_column=frame_column,
+        site_column=site_column,
+        patient_pattern=patient_pattern,
+        stride=stride,
+        frames=frames,
+    )
     dataset = attach(
         home_of(home), name, source, as_set=as_set, labels=labels, reader=reader, options=options,
         same_patients=same_patients, on_progress=progress_line(f"attaching {as_set}"),

@@ -30,7 +30,7 @@ CLEAN = 0.01  # of the cells are without any difference
 FAINT, VISIBLE = 2.0, 8.0  # grey levels above the background, where that is clean and where it is not
 LETTER = 5  # cells: the height of lettering, 15 lines in a picture of 640 × 480
 SMALL = 0.1  # of the largest piece: below it a piece is lettering
-LEAST, MOST = 0.04, 0.96  # of the picture: below nothing was found, above all of it is tissue
+LEAST, MOST = 0.02, 0.96  # of the picture: below nothing was found, above all of it is tissue
 BAR = 3.5  # times as long as wide: a colour bar or a headline
 ARC_FIT, ARC_DEPTH = 1.5, 3.0  # cells: how well the first echoes must lie on an arc, how deep it must be to count
 ARC_POINTS = 9
@@ -51,7 +51,9 @@ def find_sector(frames: Sequence[np.ndarray], region: Box | None = None) -> tupl
     height, width = frames[0].shape[:2]
     points = np.clip(outline * cell / np.array([width, height]), 0, 1)
     covered = _area(points)
-    if covered < LEAST or covered > MOST:
+    if covered < LEAST:
+        return None if region is None else _box_outline(region)
+    if covered > MOST:
         return None
     return tuple(float(np.float32(round(value, 4))) for value in points.ravel())
 

@@ -82,8 +82,8 @@ def outline(sector: Sector) -> tuple[float, ...]:
             for radius, along in arcs
         ]
     )
-    inside = np.clip((points + 0.5) / IMAGE_SIZE, 0, 1)
-    return tuple(float(value) for value in inside.ravel().round(4))
+    # Points may lie outside the picture, where the fan is cut off by its edge.
+    return tuple(float(value) for value in ((points + 0.5) / IMAGE_SIZE).ravel().round(4))
 
 
 def _store(writer: DatasetWriter, planned: PlannedSequence, rendered: RenderedSequence) -> None:

@@ -65,7 +65,6 @@ def confusion_matrix(
         _heat(np.where(strong, np.nan, share), texts, details, unit, ink.text, mode, colour_bar=True),
         _heat(np.where(strong, share, np.nan), texts, details, unit, ink.surface, mode, colour_bar=False),
     ]
-    places = list(range(len(classes)))
     crowded = len(classes) > 6 or max(map(len, classes), default=0) > 9
     layout = {
         "template": template(mode),
@@ -73,39 +72,32 @@ def confusion_matrix(
         "title": {"text": title},
         "margin": {"l": 64, "r": 24, "t": 70, "b": 60},
         "annotations": remark(mode, synthetic, remarks),
-        "xaxis": {
-            "title": {"text": f"answer ({unit})"},
-            "tickmode": "array",
-            "tickvals": places,
-            "ticktext": list(classes),
-            "tickangle": -35 if crowded else 0,
-            "showgrid": False,
-            "showline": False,
-            "ticks": "",
-        },
-        "yaxis": {
-            "title": {"text": f"truth ({unit})"},
-            "tickmode": "array",
-            "tickvals": places,
-            "ticktext": truths,
-            "autorange": "reversed",
-            "showgrid": False,
-            "showline": False,
-            "ticks": "",
-        },
-        "shapes": [
-            {
-                "type": "rect",
-                "x0": place - 0.49,
-                "x1": place + 0.49,
-                "y0": place - 0.49,
-                "y1": place + 0.49,
-                "line": {"color": ink.quiet, "width": 1.5},
-            }
-            for place in places
-        ],
+        "xaxis": _class_axis(f"answer ({unit})", classes) | {"tickangle": -35 if crowded else 0},
+        "yaxis": _class_axis(f"truth ({unit})", truths) | {"autorange": "reversed"},
+        "shapes": _diagonal(len(classes), ink.quiet),
     }
     return go.Figure(data=heats, layout=layout)
+
+
+def _class_axis(title: str, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "title": {"text": title},
+        "tickmode": "array",
+        "tickvals": list(range(len(names))),
+        "ticktext": list(names),
+        "showgrid": False,
+        "showline": False,
+        "ticks": "",
+    }
+
+
+def _diagonal(classes: int, colour: str) -> list[dict[str, Any]]:
+    """A frame around each right answer: it says what the shade says, without colour."""
+    rim, line = 0.49, {"color": colour, "width": 1.5}
+    return [
+        {"type": "rect", "x0": at - rim, "x1": at + rim, "y0": at - rim, "y1": at + rim, "line": line}
+        for at in range(classes)
+    ]
 
 
 def _heat(

@@ -61,6 +61,7 @@ def cost_scatter(
                     "line": {"width": 2, "color": look.colour},
                 },
                 "error_y": {"type": "data", "symmetric": False, "color": look.colour, "thickness": 1.5, **bars},
+                "cliponaxis": False,
                 "customdata": [[row.backbone, row.batch1_ms, int(row.parameters)]],
                 "hovertemplate": f"<b>{name}</b><br>%{{y:.1f}} % at %{{x:.1f}} ms per image<br>"
                 "%{customdata[2]:,} parameters<extra></extra>",

@@ -83,7 +83,7 @@ def accuracy_curve(
     bottom, top = percent_range(table, majority)
     direct = len({line.name for line in lines}) <= MOST_DIRECT_LABELS
     annotations = _panel_titles(test_sets, mode) + remark(mode, synthetic, remarks)
-    annotations += _majority_labels(test_sets, majority, majority_label, mode)
+    annotations += _majority_labels(lines, test_sets, majority, majority_label, (bottom, top), mode)
     if direct:
         annotations += _direct_labels(lines, len(test_sets), bottom, top)
     layout = {
@@ -305,26 +305,43 @@ def _majority_lines(test_sets: Sequence[str], majority: Mapping[str, float], mod
 
 
 def _majority_labels(
-    test_sets: Sequence[str], majority: Mapping[str, float], label: str, mode: Mode
+    lines: Sequence[Line],
+    test_sets: Sequence[str],
+    majority: Mapping[str, float],
+    label: str,
+    y_range: tuple[float, float],
+    mode: Mode,
 ) -> list[dict[str, Any]]:
-    return [
-        {
-            "text": f"{label} {percent(majority[test_set])}",
-            "showarrow": False,
-            "xref": f"x{'' if panel == 0 else panel + 1} domain",
-            "yref": f"y{'' if panel == 0 else panel + 1}",
-            "x": 0.995,
-            "y": 100 * majority[test_set],
-            "xanchor": "right",
-            "yanchor": "bottom",
-            "yshift": 2,
-            "borderpad": 1,
-            "bgcolor": translucent(INKS[mode].surface, 0.75),
-            "font": {"size": 12, "color": INKS[mode].quiet},
-        }
-        for panel, test_set in enumerate(test_sets)
-        if test_set in majority and not math.isnan(majority[test_set])
-    ]
+    labels = []
+    for panel, test_set in enumerate(test_sets):
+        if test_set not in majority or math.isnan(majority[test_set]):
+            continue
+        height = 100 * majority[test_set]
+        ends = [line.mean[-1] for line in lines if line.panel == panel]
+        below = _fits_below(height, ends, y_range)
+        labels.append(
+            {
+                "text": f"{label} {percent(majority[test_set])}",
+                "showarrow": False,
+                "xref": f"x{'' if panel == 0 else panel + 1} domain",
+                "yref": f"y{'' if panel == 0 else panel + 1}",
+                "x": 0.995,
+                "y": height,
+                "xanchor": "right",
+                "yanchor": "top" if below else "bottom",
+                "yshift": -2 if below else 2,
+                "borderpad": 1,
+                "bgcolor": translucent(INKS[mode].surface, 0.75),
+                "font": {"size": 12, "color": INKS[mode].quiet},
+            }
+        )
+    return labels
+
+
+def _fits_below(height: float, ends: Sequence[float], y_range: tuple[float, float]) -> bool:
+    """Whether a label has room below a line at `height` percent, where no curve ends."""
+    room = (height - y_range[0]) / (y_range[1] - y_range[0]) * (HEIGHT - MARGIN_TOP - MARGIN_BOTTOM)
+    return room > LABEL_PIXELS + 4 and all(end >= height for end in ends)
 
 
 def _direct_labels(lines: Sequence[Line], panels: int, bottom: float, top: float) -> list[dict[str, Any]]:

@@ -54,7 +54,7 @@ def projection_map(
                 "name": f"{name} ({len(rows):,})",
                 "x": rows["x"].to_numpy(dtype="float32"),
                 "y": rows["y"].to_numpy(dtype="float32"),
-                "customdata": [[image] for image in rows["image_id"].tolist()],
+                "customdata": rows[["image_id"]].to_numpy(dtype=object),
                 "marker": {
                     "color": hue,
                     "symbol": symbol,

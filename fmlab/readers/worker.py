@@ -23,7 +23,11 @@ from fmlab.readers.auto import READERS
 from fmlab.readers.sources import DecodedImage, Decoding, SourceFile
 
 MESSAGE_BYTES = 16 << 20
+HELD_BYTES = 128 << 20  # of a long clip, so that its sector is found from all of it
 SECTOR_FRAMES = 8  # of a sequence, evenly spaced: enough for speckle to fill the sector
+
+
+Sectors = dict[tuple[str | int, ...], tuple[float, ...] | None]  # (sequence, height, width) → its sector
 
 
 def decode_file(file: SourceFile, decoding: Decoding) -> Iterator[DecodedImage]:
@@ -54,31 +58,48 @@ def _storable(image: DecodedImage) -> DecodedImage:
 
 def decode_files(files: Sequence[SourceFile], decoding: Decoding) -> Iterator[list[DecodedImage]]:
     """The images of several files in lists of about 16 MB, each image with its sector."""
-    batch: list[DecodedImage] = []
+    held: list[DecodedImage] = []
+    sectors: Sectors = {}
     size = 0
     for file in files:
         for image in decode_file(file, decoding):
-            batch.append(image)
+            held.append(image)
             size += 0 if image.pixels is None else image.pixels.nbytes
-            if size > MESSAGE_BYTES:
-                yield with_sectors(batch)
-                batch, size = [], 0
-    yield with_sectors(batch)
+            if size > HELD_BYTES:
+                yield from _messages(with_sectors(held, sectors))
+                held, size = [], 0
+        if size > MESSAGE_BYTES:
+            yield from _messages(with_sectors(held, sectors))
+            held, size = [], 0
+    yield from _messages(with_sectors(held, sectors))
 
 
-def with_sectors(images: list[DecodedImage]) -> list[DecodedImage]:
-    """The images with their sector, one for all images of a sequence that have the same size."""
-    alike: dict[tuple[object, ...], list[int]] = defaultdict(list)
+def _messages(images: list[DecodedImage]) -> Iterator[list[DecodedImage]]:
+    some: list[DecodedImage] = []
+    size = 0
+    for image in images:
+        some.append(image)
+        size += 0 if image.pixels is None else image.pixels.nbytes
+        if size > MESSAGE_BYTES:
+            yield some
+            some, size = [], 0
+    yield some
+
+
+def with_sectors(images: list[DecodedImage], known: Sectors) -> list[DecodedImage]:
+    """The images with their sector, one for all images of a sequence that have the same size; `known` remembers it."""
+    alike: dict[tuple[str | int, ...], list[int]] = defaultdict(list)
     for position, image in enumerate(images):
         if image.pixels is not None and image.row.sector is None:
-            alike[image.row.sequence_id or position, image.pixels.shape[:2]].append(position)
+            alike[image.row.sequence_id or position, *image.pixels.shape[:2]].append(position)
     found = list(images)
-    for positions in alike.values():
-        chosen = positions[:: max(1, len(positions) // SECTOR_FRAMES)][:SECTOR_FRAMES]
-        frames = [images[position].pixels for position in chosen]
-        sector = find_sector([frame for frame in frames if frame is not None], images[positions[0]].region)
+    for key, positions in alike.items():
+        if key not in known or not isinstance(key[0], str):
+            chosen = positions[:: max(1, len(positions) // SECTOR_FRAMES)][:SECTOR_FRAMES]
+            frames = [pixels for position in chosen if (pixels := images[position].pixels) is not None]
+            known[key] = find_sector(frames, images[positions[0]].region)
         for position in positions:
-            found[position] = replace(images[position], row=replace(images[position].row, sector=sector))
+            found[position] = replace(images[position], row=replace(images[position].row, sector=known[key]))
     return found
 
 

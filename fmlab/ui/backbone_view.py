@@ -86,7 +86,7 @@ def catalogue_table(home: Home, cards: Sequence[BackboneCard], measured: Mapping
                 "Features": card.width,
                 "Input, px": card.spec.size,
                 "One image, ms": latency.milliseconds if latency else None,
-                "Images per second": latency.images_per_second if latency else None,
+                "Images per second": round(latency.images_per_second) if latency else None,
                 "On this disk": on_disk(card, home),
                 "Licence of weights": card.licence_weights or ("none needed" if not card.files else "unknown"),
                 "Trained on": _domain(card),
@@ -108,8 +108,8 @@ def show_table(table: pd.DataFrame) -> None:
             "Parameters, M": column.NumberColumn(format="%.1f", help="Of the image encoder, in millions"),
             "Features": column.NumberColumn(help="Numbers per image that a probe learns from"),
             "On this disk": column.CheckboxColumn(help="Usable without fetching anything"),
-            "One image, ms": column.NumberColumn(format="%.1f", help="Median, batch of one"),
-            "Images per second": column.NumberColumn(format="%.0f", help="At the best batch size"),
+            "One image, ms": column.NumberColumn(format="%.3g", help="Median, batch of one"),
+            "Images per second": column.NumberColumn(format="localized", help="At the best batch size"),
         },
     )
 
@@ -154,9 +154,9 @@ def latency_text(latency: Latency | None) -> str:
     """`12.3 ± 0.4 ms for one image, 210 images per second (cpu)`."""
     if latency is None:
         return "not measured"
-    spread = f" ± {latency.spread:.1f}" if latency.spread is not None else ""
+    spread = f" ± {latency.spread:.2g}" if latency.spread is not None else ""
     return (
-        f"{latency.milliseconds:.1f}{spread} ms for one image, {latency.images_per_second:,.0f} images per second "
+        f"{latency.milliseconds:.3g}{spread} ms for one image, {latency.images_per_second:,.0f} images per second "
         f"({escaped(latency.device)})"
     )
 

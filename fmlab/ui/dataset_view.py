@@ -159,7 +159,7 @@ def show_frames(home: Home, dataset: Dataset) -> None:
             masked = switch("Black out the rest", "masked", help="As a study sees it when sector masking is on")
         else:
             outline = masked = False
-    per_class = 6 if len(card.classes) <= 4 else 3
+    per_class = 12 if len(card.classes) < 2 else 6 if len(card.classes) <= 4 else 3
     chosen = None if split in (None, "all") else split
     tiles = _tiles(str(home.path), card.name, card.content_hash, chosen, per_class, outline, masked)
     if tiles:

@@ -133,7 +133,10 @@ def _keep(home: Home, dropped: Sequence[BinaryIO]) -> Path:
 
 
 def import_outcomes() -> None:
-    """What became of the imports asked for in this browser: shown once when done, until dismissed when not."""
+    """What became of the imports asked for in this browser: shown once when done, until dismissed when not.
+
+    Call it before the form and the choice of a dataset: a finished import empties the one and sets the other.
+    """
     store = session.store()
     waiting = []
     for key in st.session_state.get("imports", []):
@@ -144,7 +147,7 @@ def import_outcomes() -> None:
         elif run.state == "done":
             result = run.result or {}
             st.toast(f"{name}: {count(result.get('images'), 'image')} imported.", icon=":material/check:")
-            st.session_state["dataset"] = run.config["name"]
+            st.session_state.update({"dataset": run.config["name"], "import_name": "", "import_path": ""})
             _forget_upload(store.home, Path(run.config["source"]))
         else:
             with st.container(horizontal=True, vertical_alignment="center"):

@@ -4,7 +4,7 @@ In: a `ChosenStudy`. Out: figures and tables; a click on a point of the curve wr
 the sections below find it.
 """
 
-from collections.abc import Mapping
+from collections import Counter
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -16,10 +16,10 @@ from fmlab.backbones.catalogue import find_backbone
 from fmlab.errors import FMLabError
 from fmlab.plots.cost import cost_scatter
 from fmlab.plots.curves import accuracy_curve
-from fmlab.plots.wording import MEASURES, measure_name, size_text
-from fmlab.runs.launcher import devices
+from fmlab.plots.wording import MEASURES, adaptation_name, in_usual_order, measure_name, size_text
 from fmlab.studies.results import curve
 from fmlab.ui import links
+from fmlab.ui.backbone_view import latencies
 from fmlab.ui.format import count, escaped
 from fmlab.ui.messages import sentences, synthetic_note
 from fmlab.ui.results_tables import (
@@ -128,33 +128,37 @@ def show_cost(study: ChosenStudy) -> None:
         )
         links.link(links.BACKBONES, "Backbones", ":material/account_tree:")
         return
-    test_set = study.test_sets[0]
-    points = points[points["test_set"] == test_set]
-    points = points.sort_values("mean", ascending=False).drop_duplicates("backbone")
+    # One adaptation for all: taking each backbone's best would choose by the test set.
+    test_set, adaptation = study.test_sets[0], in_usual_order(points["adaptation"])[0]
+    points = points[(points["test_set"] == test_set) & (points["adaptation"] == adaptation)]
     facts = points["backbone"].map(measured)
     table = points.assign(batch1_ms=[ms for ms, _ in facts], parameters=[parameters for _, parameters in facts])
     figure = cost_scatter(
         table,
         device=device,
-        title=f"{test_set}, {size_text(int(table['size'].iloc[0]), study.scheme)}",
+        title=f"{test_set}, {adaptation_name(adaptation)}, {size_text(int(table['size'].iloc[0]), study.scheme)}",
         synthetic=study.synthetic,
         remarks=study.remarks,
         backbones=study.backbones,
         mode=mode(),
     )
     st.plotly_chart(figure, theme=None, key="cost", config=FIGURE_SETTINGS)
+    missing = [key for key in study.backbones if key not in measured]
+    if missing:
+        st.caption(f"Not measured on this device: {escaped(', '.join(missing))}. The Backbones page measures them.")
 
 
-def _latencies(study: ChosenStudy) -> tuple[str, Mapping[str, tuple[float, int]]]:
-    """Milliseconds for one image and parameters of each backbone measured on this machine's first device."""
-    device = devices()[0]
-    measured: dict[str, tuple[float, int]] = {}
-    for key in study.backbones:
-        milliseconds = study.store.measurement(device, key, "batch1_ms")
+def _latencies(study: ChosenStudy) -> tuple[str, dict[str, tuple[float, int]]]:
+    """Milliseconds for one image and parameters of the study's backbones, on the device that most were measured on."""
+    measured = {key: latency for key, latency in latencies(study.store).items() if key in study.backbones}
+    counts = Counter(latency.device for latency in measured.values())
+    device = counts.most_common(1)[0][0] if counts else ""
+    facts: dict[str, tuple[float, int]] = {}
+    for key, latency in measured.items():
         parameters = parameter_count(study, key)
-        if milliseconds is not None and parameters is not None:
-            measured[key] = (milliseconds, parameters)
-    return device, measured
+        if latency.device == device and parameters is not None:
+            facts[key] = (latency.milliseconds, parameters)
+    return device, facts
 
 
 def parameter_count(study: ChosenStudy, key: str) -> int | None:

@@ -86,7 +86,7 @@ def test_dropped_files_become_a_dataset(visit, app):
     page.get_by_label("Name of the dataset").press("Enter")
     page.get_by_role("button", name="Import", exact=True).click()
     page.wait_for_url(re.compile(r"dataset=dropped"), timeout=STUDY_SECONDS)
-    page.get_by_text("Images of each class in each split").wait_for()
+    page.get_by_text("Images of each class in each split").first.wait_for()
     assert open_dataset(app.home, "dropped").card.class_counts == {"bright": 6, "dim": 6}
     assert not list(app.home.uploads.glob("*"))  # the copy is gone once the import has it
 

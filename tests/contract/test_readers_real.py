@@ -55,6 +55,8 @@ def test_dicom(home, shared_data):
     assert dataset.card.mask_sector
     table, store = dataset.manifest(), ImageStore(dataset.folder / "store")
     order = sorted(path.name for path in source.iterdir())
+    sectors = table.assign(sector=table["sector"].astype(str)).groupby("sequence_id")["sector"]
+    assert sectors.nunique().max() == 1  # a clip has one sector
     first = dict(zip(order, table.drop_duplicates("sequence_id", keep="first")["image_id"], strict=True))
     pictures = {name: store.read_id(image).astype(int) for name, image in first.items()}
     for one, other in (

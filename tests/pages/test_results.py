@@ -6,6 +6,9 @@ import pandas as pd
 import pytest
 
 from fmlab.data.manifest import open_dataset
+from fmlab.runs.queue import Queue
+from fmlab.runs.records import Actor
+from fmlab.runs.requests import request_run
 from fmlab.runs.store import open_store
 from fmlab.studies.results import results
 from fmlab.ui.comparison_view import differences, shown_differences, verdict
@@ -92,6 +95,22 @@ def test_an_address_of_what_is_gone_opens_all_the_same(open_page, home):
     page = open_page("results", study="made", backbone="removed", size="999", test_set="T9")
     assert not page.exception
     assert not page.error
+
+
+def test_accuracy_against_speed_appears_once_a_latency_was_measured(open_page, home):
+    store = make_study(home)
+    asked = request_run(store, "latency", {"backbone": "pixels-24"}, "latency", Actor("tester", "test"))
+    queue = Queue(store)
+    queue.acquire()
+    queue.claim(files=False, device="cpu")
+    result = {"batch1_ms": 0.5, "images_per_second": 2000.0, "device": "a processor"}
+    queue.finish({asked.key: result}, 1.0)
+    queue.release()
+    page = open_page("results", study="made")
+    assert not page.exception
+    assert not page.error
+    assert len(page.get("plotly_chart")) == 3
+    assert "Not measured on this device: efficientnet" in text_of(page)
 
 
 def test_a_study_without_a_finished_run_says_that_it_will_come(open_page, home):

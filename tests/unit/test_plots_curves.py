@@ -126,3 +126,15 @@ def test_labels_are_moved_apart_and_stay_inside():
 def test_tick_texts_leave_out_what_would_collide():
     assert tick_texts([1, 2, 4]) == ["1", "2", "4"]
     assert tick_texts([1000, 1001, 16384]) == ["1,000", "", "16,384"]
+
+
+def test_the_majority_label_stands_where_no_curve_ends(table):
+    """Curves that end above the line leave room below it; otherwise, or at the axis itself, it stands above."""
+
+    def anchors(majority):
+        notes = accuracy_curve(table, majority, "sequences").layout.annotations
+        return [note.yanchor for note in notes if note.text.startswith("majority class")]
+
+    assert anchors({"T1": 0.28, "T2": 0.31}) == ["top", "top"]
+    assert anchors({"T1": 0.35, "T2": 0.31})[0] == "bottom"
+    assert anchors({"T1": 0.21, "T2": 0.31})[0] == "bottom"
