@@ -51,14 +51,20 @@ def import_source(
     home: HomeOption = None,
 ) -> None:
     """Import images as a new dataset. Nothing is kept of an import that fails."""
-    columns = {
-        "path_column": path_column, "label_column": label_column, "patient_column": patient_column,
-        "sequence_column": sequence_column, "frame_column": frame_column, "site_column": site_column,
-        "split_column": split_column, "mask_column": mask_column,
-        "spacing_column": spacing_column,
-    }  # fmt: skip
     options = _options(
-        columns | {"patient_pattern": patient_pattern, "stride": stride, "frames": frames, "labels": labels}
+        path_column=path_column,
+        label_column=label_column,
+        patient_column=patient_column,
+        sequence_column=sequence_column,
+        frame_column=frame_column,
+        site_column=site_column,
+        split_column=split_column,
+        mask_column=mask_column,
+        spacing_column=spacing_column,
+        patient_pattern=patient_pattern,
+        stride=stride,
+        frames=frames,
+        labels=labels,
     )
     dataset = import_dataset(
         home_of(home), source, name, reader=reader, options=options, folds=folds, split_seed=split_seed,

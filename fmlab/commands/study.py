@@ -20,7 +20,7 @@ from fmlab.studies.configs import StudyConfig, read_study_file, study_config
 from fmlab.studies.launch import launch
 from fmlab.studies.planner import Plan, plan
 from fmlab.studies.presets import preset_config
-from fmlab.studies.results import results
+from fmlab.studies.results import CURVE_KEYS, MEASURES, results
 from fmlab.studies.summary import summary
 
 app = typer.Typer(help="Launch studies and read their results.", no_args_is_help=True)
@@ -206,7 +206,19 @@ def results_command(
     place = home_of(home)
     store = open_store(place)
     table = summary(place, store, study, by) if form == "table" or by != "size" else results(place, store, study)
-    write_table(table, form)
+    write_table(readable(table) if form == "table" and by == "size" else table, form)
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """A summary per size for the eye: each measure and its interval in one column, in percent."""
+    columns: dict[str, Any] = {name: table[name] for name in CURVE_KEYS if name != "scheme"}
+    for measure in MEASURES if len(table) else ():
+        parts = zip(*(100 * table[name] for name in (measure, f"{measure}_low", f"{measure}_high")), strict=True)
+        columns[f"{measure} %"] = [f"{mean:.1f} ({low:.1f}–{high:.1f})" for mean, low, high in parts]
+    if len(table):
+        columns |= {"majority %": (100 * table["majority_rate"]).map("{:.1f}".format), "seeds": table["seeds"]}
+        columns["unconverged"] = table["unconverged"]
+    return pd.DataFrame(columns)
 
 
 def write_table(table: pd.DataFrame, form: str) -> None:
@@ -223,4 +235,4 @@ def write_table(table: pd.DataFrame, form: str) -> None:
 
 def show_results(home: Home, store: Store, study: str) -> None:
     """A study's table per size."""
-    write_table(summary(home, store, study, "size"), "table")
+    write_table(readable(summary(home, store, study, "size")), "table")
