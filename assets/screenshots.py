@@ -35,6 +35,7 @@ SCREENS = {
 
 
 def main() -> None:
+    """Start the app, take the pictures, end the app."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", default=None)
     parser.add_argument("--out", type=Path, default=HERE)

@@ -10,6 +10,7 @@ import csv
 import os
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,8 @@ AGAINST = "a loop of LinearSVC()"
 DEVICE = f"cpu, {os.cpu_count()} cores"
 
 
-def run(quick: bool = False) -> list[dict]:
-    """One row per fixture; `quick` takes 2 seeds of 20 and leaves the largest synthetic sizes out."""
-    rows = []
+def run(quick: bool = False) -> Iterator[dict]:
+    """One row per fixture, as it is measured; `quick` takes 2 seeds of 20 and leaves the largest synthetic sizes out."""
     for name, sizes in SIZES.items():
         if not (SHARED / name).is_dir():
             warnings.warn(f"{SHARED / name} is absent; its fixtures are left out.", stacklevel=1)
@@ -41,13 +41,12 @@ def run(quick: bool = False) -> list[dict]:
         features, labels = real_features(name)
         for kind, scaled in scalings(features).items():
             title = f"{name} {kind}, {features.shape[1]}-d, {len(sizes)} sizes"
-            rows.append(compare(title, scaled, labels, sizes, seeds=2 if quick else 20))
+            yield compare(title, scaled, labels, sizes, seeds=2 if quick else 20)
     features, labels = correlated_features(items=8000 if quick else 20000)
     for size, seeds in ((1024, 1), (4096, 1)) if quick else ((1024, 2), (4096, 2), (16384, 2)):
-        rows.append(compare(f"synthetic, 768-d, 10 classes, {size} images", features, labels, (size,), seeds))
+        yield compare(f"synthetic, 768-d, 10 classes, {size} images", features, labels, (size,), seeds)
     if not quick:
-        rows.append(whole_grid(features, labels))
-    return rows
+        yield whole_grid(features, labels)
 
 
 # ------------------------------------------------------------------------------------------------------------ measuring

@@ -33,6 +33,7 @@ app.add_typer(study.app, name="study")
 app.add_typer(runs.app, name="runs")
 app.add_typer(review.app, name="review")
 app.command("results")(study.results_command)
+app.command("compare")(study.compare_command)
 
 PortOption = Annotated[int, typer.Option(help="The port on 127.0.0.1.")]
 

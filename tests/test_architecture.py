@@ -46,6 +46,7 @@ LARGE_FOLDERS = {
     "readers": "a source layout is a file here, and layouts are an open family",
     "ui": "a part of a screen is a file here, and screens are an open family",
     "adapt": "an adaptation is a file here, and adaptations are an open family",
+    "studies": "the grid, its price and its numbers each take several short files",
     "phantom": "anatomy, motion and scanner each take several short files",
 }
 

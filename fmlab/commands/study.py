@@ -16,6 +16,7 @@ from fmlab.runs.launcher import execute
 from fmlab.runs.records import RunState
 from fmlab.runs.store import Store, open_store
 from fmlab.settings import Home
+from fmlab.studies.comparison import differences
 from fmlab.studies.configs import StudyConfig, read_study_file, study_config
 from fmlab.studies.launch import launch
 from fmlab.studies.planner import Plan, plan
@@ -231,6 +232,25 @@ def write_table(table: pd.DataFrame, form: str) -> None:
         show_table(rows_of(table), list(table.columns), "No run of this study has finished yet.")
     else:
         raise BadInput(f"--format is {form!r}; choose table, json or csv.")
+
+
+def compare_command(
+    study: str,
+    first: Annotated[str, typer.Argument(help="A backbone.")],
+    second: Annotated[str, typer.Argument(help="Another one.")],
+    adaptation: Annotated[str, typer.Option(help="The adaptation of both.")] = "linear_svm",
+    test_set: Annotated[str, typer.Option(help="The test set.")] = "T1",
+    measure: Annotated[str, typer.Option(help="image_accuracy, sequence_accuracy, balanced_accuracy or macro_f1.")] = (
+        "balanced_accuracy"
+    ),
+    form: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
+    home: HomeOption = None,
+) -> None:
+    """Compare two backbones at every size: first minus second with its paired 95 % interval; tied if that holds zero."""
+    place = home_of(home)
+    store = open_store(place)
+    table = results(place, store, study)
+    write_table(differences(place, store, table, (first, adaptation), (second, adaptation), test_set, measure), form)
 
 
 def show_results(home: Home, store: Store, study: str) -> None:

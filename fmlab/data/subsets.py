@@ -40,7 +40,7 @@ class TrainingItems:
     copies: np.ndarray  # (N,) uint8
     labels: np.ndarray  # (N,) int64, index into the dataset's classes
     sequences: np.ndarray  # (N,) int64, number of the sequence
-    sequence_names: np.ndarray  # (S,) str
+    sequence_codes: np.ndarray  # (S,) uint64, a digest of each sequence's name
     sequence_labels: np.ndarray  # (S,) int64, its most frequent label, the lower index in a tie
     classes: tuple[str, ...]
 
@@ -59,7 +59,7 @@ def training_items(images: pd.DataFrame, classes: tuple[str, ...], copies: int =
         copies=np.tile(np.arange(each, dtype=np.uint8), len(images)),
         labels=np.repeat(labels, each),
         sequences=np.repeat(sequences.astype(np.int64), each),
-        sequence_names=np.asarray(names, dtype=str),
+        sequence_codes=hash_order(np.asarray(names, dtype=object), seed=0),
         sequence_labels=votes.argmax(axis=1),
         classes=classes,
     )
@@ -107,16 +107,16 @@ def _image_ranks(items: TrainingItems, seed: int) -> np.ndarray:
 
 def _class_ranks(items: TrainingItems, seed: int) -> np.ndarray:
     """The place of each item's sequence among those of its class, (N,) int64."""
-    by_class = np.lexsort((hash_order(items.sequence_names, seed), items.sequence_labels))
+    by_class = np.lexsort((_mixed(items.sequence_codes, np.uint8(0), seed), items.sequence_labels))
     classes = items.sequence_labels[by_class]
     ranks = np.empty(len(by_class), np.int64)
     ranks[by_class] = np.arange(len(by_class)) - np.searchsorted(classes, classes)
     return ranks[items.sequences]
 
 
-def _mixed(image_ids: np.ndarray, copies: np.ndarray, seed: int) -> np.ndarray:
-    """Hash of (seed, image, copy), (N,) uint64: two rounds of splitmix64's finaliser (Steele et al. 2014)."""
-    state = image_ids ^ _scramble(np.uint64(seed) * np.uint64(8) + copies.astype(np.uint64) + np.uint64(1))
+def _mixed(codes: np.ndarray, copies: np.ndarray | np.uint8, seed: int) -> np.ndarray:
+    """Hash of (seed, code, copy), (N,) uint64: two rounds of splitmix64's finaliser (Steele et al. 2014)."""
+    state = codes ^ _scramble(np.uint64(seed) * np.uint64(8) + copies.astype(np.uint64) + np.uint64(1))
     return _scramble(_scramble(state))
 
 

@@ -32,9 +32,31 @@ def start_demo(home: Home, store: Store, by: Actor) -> None:
     """Request the phantom dataset if it is not there, and launch the demo study as soon as it is. Returns at once."""
     if DATASET in dataset_names(home):
         launch_demo_study(home, store, by)
-        return
-    run = request_run(store, "phantom", {"name": DATASET, "config": {}}, f"phantom dataset {DATASET!r}", by)
-    threading.Thread(target=_launch_when_drawn, args=(home, store, run.key, by), daemon=True).start()
+    elif (run := _run_that_draws(store)) is not None:
+        _wait_in_background(home, store, run, by)
+    else:
+        asked = request_run(store, "phantom", {"name": DATASET, "config": {}}, f"phantom dataset {DATASET!r}", by)
+        _wait_in_background(home, store, asked.key, by)
+
+
+def resume_demo(home: Home, store: Store, by: Actor) -> None:
+    """Wait again for a phantom that was being drawn for the demo when the server ended."""
+    run = _run_that_draws(store)
+    if run is not None:
+        _wait_in_background(home, store, run, by)
+
+
+def _run_that_draws(store: Store) -> str | None:
+    """The unfinished run, if any, that draws the demo's phantom."""
+    runs = store.runs()
+    for key in runs.loc[(runs["kind"] == "phantom") & runs["state"].isin(UNFINISHED), "key"]:
+        if store.run(key).config["name"] == DATASET:
+            return str(key)
+    return None
+
+
+def _wait_in_background(home: Home, store: Store, run: str, by: Actor) -> None:
+    threading.Thread(target=_launch_when_drawn, args=(home, store, run, by), daemon=True).start()
 
 
 def _launch_when_drawn(home: Home, store: Store, run: str, by: Actor) -> None:

@@ -6,11 +6,15 @@ appear: the smallest size first, all backbones of one size before the next seed'
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fmlab.backbones.cards import BackboneCard
 from fmlab.backbones.catalogue import find_backbone, on_disk, require_weights, weights_digest
-from fmlab.data.manifest import TRAIN, Dataset
+from fmlab.data.manifest import TRAIN, Dataset, read_manifest
 from fmlab.data.subsets import Subset, TrainingItems, largest_size, training_items
 from fmlab.errors import BadInput
 from fmlab.runs.records import RunRequest
@@ -46,16 +50,22 @@ def lay_out(home: Home, dataset: Dataset, config: StudyConfig) -> Grid:
 
 def labelled_training_items(dataset: Dataset) -> TrainingItems:
     """The items a study on this dataset can learn from; one class or none raises `BadInput`."""
-    table = dataset.manifest(["image_id", "label", "sequence_id", "split"])
-    table = table[(table["split"] == TRAIN) & table["label"].notna()]
-    present = sorted(set(table["label"]))
+    items = _items(dataset.folder, dataset.card.content_hash, dataset.card.classes)
+    present = np.unique(items.labels)
     if len(present) < 2:
-        found = f"only {present[0]!r}" if present else "none"
+        found = f"only {dataset.card.classes[present[0]]!r}" if len(present) else "none"
         raise BadInput(
             f"A study needs at least two classes with labelled training images; dataset {dataset.name!r} has {found}. "
             "Import labels, or another dataset."
         )
-    return training_items(table, dataset.card.classes)
+    return items
+
+
+@lru_cache(maxsize=4)
+def _items(folder: Path, content_hash: str, classes: tuple[str, ...]) -> TrainingItems:
+    """`content_hash` names the dataset's state, for the cache: a page asks again with every click."""
+    table = read_manifest(folder, ["image_id", "label", "sequence_id", "split"])
+    return training_items(table[(table["split"] == TRAIN) & table["label"].notna()], classes)
 
 
 def _possible_sizes(items: TrainingItems, config: StudyConfig) -> tuple[tuple[int, ...], tuple[str, ...]]:

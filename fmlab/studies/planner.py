@@ -9,19 +9,22 @@ and the plan says so.
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fmlab.backbones.cards import BackboneCard
-from fmlab.data.manifest import TRAIN, VALIDATION, content_codes, open_dataset
+from fmlab.data.manifest import TRAIN, VALIDATION, content_codes, open_dataset, read_manifest
 from fmlab.data.preprocessing import Preprocessing
 from fmlab.data.subsets import Subset, draw_all
 from fmlab.embeddings.cache import make_items, open_cache
 from fmlab.embeddings.keys import request_embeddings
 from fmlab.errors import FMLabError
 from fmlab.runs.launcher import devices
+from fmlab.runs.records import RunRequest
 from fmlab.runs.store import Store
 from fmlab.settings import Home
 from fmlab.studies.configs import StudyConfig
@@ -86,7 +89,7 @@ def plan(home: Home, store: Store, config: StudyConfig) -> Plan:
     except FMLabError as error:
         refusals.append(str(error))
     finished = store.finished_keys([request.key for request in grid.requests])
-    images, tests = _tables(grid)
+    images, tests = _tables(grid.dataset.folder, grid.dataset.card.content_hash)
     if tests.empty:
         refusals.append(f"Dataset {config.dataset!r} has no labelled test images. Attach a test set, or draw a split.")
     backbones = tuple(_backbone_plan(home, store, grid, card, finished, images, tests) for card in grid.cards)
@@ -108,8 +111,10 @@ def plan(home: Home, store: Store, config: StudyConfig) -> Plan:
     )
 
 
-def _tables(grid: Grid) -> tuple[pd.DataFrame, pd.DataFrame]:
-    rows = grid.dataset.manifest(["label", "split", "scored", "content_hash"])
+@lru_cache(maxsize=4)
+def _tables(folder: Path, content_hash: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Training and scored test rows; `content_hash` names the dataset's state, for the cache."""
+    rows = read_manifest(folder, ["label", "split", "scored", "content_hash"])
     rows = rows[rows["label"].notna() & rows["split"].notna()]
     testing = ~rows["split"].isin((TRAIN, VALIDATION)) & rows["scored"]
     return rows[rows["split"] == TRAIN], rows[testing]
@@ -126,9 +131,7 @@ def _backbone_plan(
 ) -> BackbonePlan:
     cells = [request for request in grid.requests if request.config["backbone"] == card.key]
     missing = [request for request in cells if request.key not in finished]
-    subsets = {Subset(**request.config["subset"]) for request in missing}
-    drawn = draw_all(grid.items, sorted(subsets, key=lambda subset: (subset.seed, subset.size)))
-    used = np.unique(np.concatenate(drawn)) if drawn else np.zeros(0, np.int64)
+    used = _used(grid, missing)
     needed = pd.concat([images["content_hash"].iloc[used], tests["content_hash"]]).drop_duplicates() if missing else []
     cached = _cached(home, grid, card, cells[0].config, needed) if len(needed) else 0
     device = devices()[0]
@@ -146,6 +149,20 @@ def _backbone_plan(
         measured=measured is not None,
         seconds=(len(needed) - cached) / speed + solving,
     )
+
+
+def _used(grid: Grid, missing: list[RunRequest]) -> np.ndarray:
+    """Positions of the training items that some missing cell needs: subsets are nested, so the largest of each seed."""
+    largest: dict[tuple[str, int], Subset] = {}
+    for request in missing:
+        subset = Subset(**request.config["subset"])
+        key = (subset.scheme, subset.seed)
+        if key not in largest or largest[key].size < subset.size:
+            largest[key] = subset
+    used = np.zeros(len(grid.items.image_ids), bool)
+    for positions in draw_all(grid.items, list(largest.values())):
+        used[positions] = True
+    return np.flatnonzero(used)
 
 
 def _cached(home: Home, grid: Grid, card: BackboneCard, cell: dict[str, Any], needed: pd.Series) -> int:

@@ -1,37 +1,22 @@
 """Two backbones against each other on a page: the difference at each size with its paired interval, and a verdict in words.
 
 In: a `ChosenStudy`; the two in the address. Out: a figure and a table; "better" only where the interval excludes zero.
-
-Both are scored on the same images after learning from the same subsets, so each resample draws the same patients (or
-sequences) for both, and the difference of the two means over seeds is what varies.
 """
 
-from collections.abc import Callable
-
-import numpy as np
 import pandas as pd
 import streamlit as st
 
-from fmlab.metrics.accuracy import accuracy_of_counts, balanced_accuracy, macro_f1
-from fmlab.metrics.paired import paired_difference
 from fmlab.plots.dots import difference_dots
 from fmlab.plots.wording import measure_name, signed_points, size_text
-from fmlab.studies.scoring import Level, groups_of, scored_runs
+from fmlab.studies.comparison import COMPARED, differences
 from fmlab.ui import links
 from fmlab.ui.format import escaped
 from fmlab.ui.results_tables import combination_names
 from fmlab.ui.study_choice import ChosenStudy
 from fmlab.ui.theme import FIGURE_SETTINGS, mode
 
-# What to compare in: over images or sequences, from their confusion counts.
-MEASURES: dict[str, tuple[Level, Callable[[np.ndarray], np.ndarray]]] = {
-    measure_name("image_accuracy"): ("image", accuracy_of_counts),
-    measure_name("sequence_accuracy"): ("sequence", accuracy_of_counts),
-    measure_name("balanced_accuracy"): ("image", balanced_accuracy),
-    measure_name("macro_f1"): ("image", macro_f1),
-}
-KEPT_DIFFERENCES = 512  # one per size of a comparison
-Combination = tuple[str, str]  # backbone, adaptation
+# The words on the widget → the measure.
+MEASURES = {measure_name(measure): measure for measure in COMPARED}
 
 
 def show_comparison(study: ChosenStudy) -> None:
@@ -49,7 +34,7 @@ def show_comparison(study: ChosenStudy) -> None:
         second = second if second in others else others[0]
         test_set = links.choose("on", study.test_sets, "on", width=120) or study.test_sets[0]
         measure = links.choose("in", list(MEASURES), "in", width=180) or next(iter(MEASURES))
-    table, resampled = differences(study, names[first], names[second], test_set, measure)
+    table = differences(study.home, study.store, study.table, names[first], names[second], test_set, MEASURES[measure])
     if table.empty:
         st.caption("No subset has been finished by both yet.")
         return
@@ -70,44 +55,11 @@ def show_comparison(study: ChosenStudy) -> None:
         st.plotly_chart(figure, theme=None, key="difference", config=FIGURE_SETTINGS)
     with right:
         st.dataframe(shown_differences(table), hide_index=True, key="differences", width="stretch")
+        resampled = table["resampled"].iloc[0]
         st.caption(
-            f"Percentage points of {measure} on {escaped(test_set)}. The 95 % intervals come from drawing the tested {resampled} "
-            "again with replacement, the same ones for both; the training subsets are the same for both, too."
+            f"Percentage points of {measure} on {escaped(test_set)}. The 95 % intervals come from drawing the tested "
+            f"{resampled} again with replacement, the same ones for both; the training subsets are the same for both, too."
         )
-
-
-def differences(
-    study: ChosenStudy, first: Combination, second: Combination, test_set: str, measure: str
-) -> tuple[pd.DataFrame, str]:
-    """size, difference, low, high (fractions), tied, seeds; and what was resampled. Only seeds that both have count."""
-    table = study.table[study.table["test_set"] == test_set]
-    pairs = _runs_of(table, first).merge(_runs_of(table, second), on=["size", "seed"], suffixes=("_first", "_second"))
-    rows, resampled = [], ""
-    for size, runs in pairs.groupby("size"):
-        keys = tuple(runs["run_first"]), tuple(runs["run_second"])
-        (value, low, high), resampled = _paired(study, *keys, test_set, measure, study.dataset.card.content_hash)
-        facts = {"size": int(str(size)), "difference": value, "low": low, "high": high}
-        rows.append(facts | {"tied": low <= 0 <= high, "seeds": len(runs)})
-    return pd.DataFrame(rows), resampled
-
-
-@st.cache_data(max_entries=KEPT_DIFFERENCES, show_spinner=False)
-def _paired(
-    _study: ChosenStudy, first: tuple[str, ...], second: tuple[str, ...], test_set: str, measure: str, content_hash: str
-) -> tuple[tuple[float, float, float], str]:
-    """Value, low and high of one size, and what was resampled. Runs and images are named by their content, so it is kept."""
-    level, of_counts = MEASURES[measure]
-    one = scored_runs(_study.home, _study.store, first, test_set)
-    other = scored_runs(_study.home, _study.store, second, test_set)
-    groups, resampled = groups_of(one.test, level)
-    (predicted, truth), (predicted_other, _) = one.at(level), other.at(level)
-    gain = paired_difference(predicted, predicted_other, truth, groups, len(one.classes), of_counts)
-    return (gain.value, gain.low, gain.high), resampled
-
-
-def _runs_of(table: pd.DataFrame, combination: Combination) -> pd.DataFrame:
-    here = (table["backbone"] == combination[0]) & (table["adaptation"] == combination[1])
-    return table.loc[here, ["run", "size", "seed"]]
 
 
 def verdict(table: pd.DataFrame, first: str, second: str, scheme: str) -> str:

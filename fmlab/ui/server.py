@@ -12,7 +12,9 @@ from streamlit.web import bootstrap
 import fmlab
 from fmlab.errors import BadInput
 from fmlab.runs.launcher import launcher_for
+from fmlab.runs.records import Actor
 from fmlab.settings import HOME_VARIABLE, Home
+from fmlab.studies.demo import resume_demo
 
 ADDRESS = "127.0.0.1"
 
@@ -25,6 +27,7 @@ def serve(home: Home, port: int) -> None:
     os.environ[HOME_VARIABLE] = str(home.path)
     os.chdir(script.parent)  # .streamlit/config.toml is read from here
     launcher = launcher_for(home)
+    resume_demo(home, launcher.store, Actor("server", "app"))
     sys.stderr.write(f"FMLab is at http://{ADDRESS}:{port} (home {home.path})\n")
     options = {"server.port": port, "server.address": ADDRESS, "server.headless": True}
     try:

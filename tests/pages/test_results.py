@@ -10,8 +10,9 @@ from fmlab.runs.queue import Queue
 from fmlab.runs.records import Actor
 from fmlab.runs.requests import request_run
 from fmlab.runs.store import open_store
+from fmlab.studies.comparison import differences
 from fmlab.studies.results import results
-from fmlab.ui.comparison_view import differences, shown_differences, verdict
+from fmlab.ui.comparison_view import shown_differences, verdict
 from fmlab.ui.results_tables import (
     MAJORITY_ROW,
     combination_names,
@@ -199,30 +200,31 @@ def test_backbones_are_named_alone_while_there_is_one_adaptation(study):
 # Comparison -----------------------------------------------------------------------------------------------------------
 
 
+def compared(study, first, second, test_set, measure):
+    return differences(study.home, study.store, study.table, first, second, test_set, measure)
+
+
 def test_a_difference_is_that_of_the_means(study):
-    table, resampled = differences(study, LITE0, PIXELS, "T1", "image accuracy")
+    table = compared(study, LITE0, PIXELS, "T1", "image_accuracy")
     means = study.table.query("test_set == 'T1'").groupby(["backbone", "size"])["image_accuracy"].mean()
     expected = means["efficientnet-lite0"] - means["pixels-24"]
     assert table["size"].tolist() == [1, 2]
     assert table["difference"].tolist() == pytest.approx(expected.tolist())
-    assert resampled == "patients"
+    assert set(table["resampled"]) == {"patients"}
     assert (table["low"] <= table["difference"]).all()
     assert (table["difference"] <= table["high"]).all()
 
 
-@pytest.mark.parametrize("measure", ["sequence accuracy", "balanced accuracy", "macro-F1"])
+@pytest.mark.parametrize("measure", ["sequence_accuracy", "balanced_accuracy", "macro_f1"])
 def test_every_measure_can_be_compared(study, measure):
-    table, _ = differences(study, LITE0, PIXELS, "T2", measure)
-    column = {"sequence accuracy": "sequence_accuracy", "balanced accuracy": "balanced_accuracy"}.get(
-        measure, "macro_f1"
-    )
-    means = study.table.query("test_set == 'T2'").groupby(["backbone", "size"])[column].mean()
+    table = compared(study, LITE0, PIXELS, "T2", measure)
+    means = study.table.query("test_set == 'T2'").groupby(["backbone", "size"])[measure].mean()
     expected = means["efficientnet-lite0"] - means["pixels-24"]
     assert table["difference"].tolist() == pytest.approx(expected.tolist())
 
 
 def test_nobody_is_better_than_oneself(study):
-    table, _ = differences(study, LITE0, LITE0, "T1", "sequence accuracy")
+    table = compared(study, LITE0, LITE0, "T1", "sequence_accuracy")
     assert table["tied"].all()
     assert table["difference"].tolist() == [0.0, 0.0]
     assert verdict(table, "a", "a", "sequences") == "They are tied at 1 and 2 sequences per class."
@@ -231,7 +233,7 @@ def test_nobody_is_better_than_oneself(study):
 def test_only_seeds_that_both_have_are_compared(study):
     fewer = study.table[~((study.table["backbone"] == "pixels-24") & (study.table["seed"] > 0))]
     partial = ChosenStudy(study.home, study.store, study.record, study.dataset, fewer)
-    table, _ = differences(partial, LITE0, PIXELS, "T1", "image accuracy")
+    table = compared(partial, LITE0, PIXELS, "T1", "image_accuracy")
     assert table["seeds"].tolist() == [1, 1]
 
 

@@ -1,5 +1,7 @@
 """From a study's config to its runs and its price. Run: pytest tests/unit/test_studies.py"""
 
+import time
+
 import pytest
 
 from fmlab.data.manifest import open_dataset
@@ -135,3 +137,29 @@ def test_sizes_given_with_a_preset_are_taken_at_their_word(home):
     dataset = halves(home)
     with pytest.raises(BadInput, match="Choose sizes from"):
         lay_out(home, dataset, preset_config("demo", dataset, "x", sizes=[999], backbones=["pixels-24"]))
+
+
+def test_a_demo_goes_on_after_the_server_was_restarted(home, monkeypatch):
+    """The phantom was being drawn when the server ended: the new one waits for it and launches the study."""
+    from fmlab.phantom.build import build_phantom
+    from fmlab.phantom.cases import PhantomConfig
+    from fmlab.runs.queue import Queue
+    from fmlab.studies import demo
+
+    store = open_store(home)
+    demo.start_demo(home, store, ANNA)
+    demo.start_demo(home, store, ANNA)  # pressed twice: still one phantom
+    assert len(store.runs()) == 1
+    queue = Queue(store)
+    queue.acquire()
+    claim = queue.claim(files=True, device="files")
+    demo.resume_demo(home, store, ANNA)
+    build_phantom(
+        home, demo.DATASET, PhantomConfig(sequences_per_class=1, t1_sequences=12, t2_sequences=9, frames_per_sequence=5)
+    )
+    queue.finish({claim.runs[0][0]: {}}, 1.0)
+    for _ in range(100):
+        if store.studies():
+            break
+        time.sleep(0.1)
+    assert [study.name for study in store.studies()] == ["demo"]
