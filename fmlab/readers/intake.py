@@ -7,10 +7,9 @@ gives the same dataset. What cannot be used becomes a row with its reason.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from fmlab.data.folders import PROOF, recover
 from fmlab.data.manifest import Dataset, check_name
@@ -19,7 +18,7 @@ from fmlab.errors import BadInput, NameTaken
 from fmlab.readers.auto import AUTO, choose_reader
 from fmlab.readers.decoding import decode_all
 from fmlab.readers.sources import DecodedImage, Decoding, ReaderOptions, Scan
-from fmlab.readers.uploads import SIZE_CAP, unpacked_upload
+from fmlab.readers.uploads import unpacked_archive
 from fmlab.settings import Home
 
 MOST_CLASSES = 1000  # ImageNet's number: a column with more different values is a measurement or an identifier
@@ -60,47 +59,13 @@ def import_dataset(
             return writer.finish(facts, scan.classes, split_seed, folds)
 
 
-def import_upload(
-    home: Home,
-    files: Sequence[tuple[str, IO[bytes]]],
-    name: str,
-    *,
-    reader: str = AUTO,
-    options: ReaderOptions | None = None,
-    folds: int | None = None,
-    split_seed: int = 0,
-    processes: int | None = None,
-    on_progress: Progress | None = None,
-    cancelled: Callable[[], bool] | None = None,
-    size_cap: int = SIZE_CAP,
-) -> Dataset:
-    """Import files dropped into the browser (their names and contents), archives unpacked; see `import_dataset`.
-
-    The files are removed afterwards, whatever happens.
-    """
-    refuse_taken(home, name)
-    with unpacked_upload(home, files, size_cap) as source:
-        return import_dataset(
-            home,
-            source,
-            name,
-            reader=reader,
-            options=options,
-            folds=folds,
-            split_seed=split_seed,
-            processes=processes,
-            on_progress=on_progress,
-            cancelled=cancelled,
-        )
-
-
 @contextmanager
 def opened_source(home: Home, source: Path) -> Iterator[Path]:
     """The source itself, or for a .zip its unpacked content for as long as the block lasts."""
     if not (source.suffix.lower() == ".zip" and source.is_file()):
         yield source
         return
-    with source.open("rb") as file, unpacked_upload(home, [(source.name, file)]) as folder:
+    with unpacked_archive(home, source) as folder:
         yield folder
 
 

@@ -1,7 +1,6 @@
-"""Files dropped into the browser: kept aside, unpacked with care, imported, removed.
+"""Files dropped into the browser, and archives: kept aside, unpacked with care, imported, removed.
 
-In: names and open files (images, clips, DICOM, tables, .npz, .zip). Out: a folder that a reader can take, for as long
-as the block lasts.
+In: names and open files (images, clips, DICOM, tables, .npz, .zip). Out: a file or folder that a reader can take.
 
 An archive is a stranger's: entries that would be written elsewhere, links, encrypted entries and archives that unpack
 to more than the limit are refused before anything is kept.
@@ -11,6 +10,7 @@ import fcntl
 import secrets
 import shutil
 import stat
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -27,23 +27,53 @@ SIZE_CAP = 32 << 30  # bytes that one upload may unpack to
 MOST_RATIO = 200  # unpacked to packed, beyond the first 64 MiB: images hardly shrink, bombs do
 HARMLESS = 64 << 20
 COPY_BYTES = 1 << 20
+DROPPED_SECONDS = 86400  # dropped files that nothing imports any more are removed after a day
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
 
 
-@contextmanager
-def unpacked_upload(home: Home, files: Sequence[tuple[str, IO[bytes]]], size_cap: int = SIZE_CAP) -> Iterator[Path]:
-    """The dropped files in a folder of their own, archives unpacked; the folder is removed when the block ends."""
+def keep_dropped(home: Home, files: Sequence[tuple[str, IO[bytes]]]) -> Path:
+    """Write dropped files (names and contents) aside; returns the file when there is one, else the folder of them."""
     if not files:
         raise BadInput("No file was dropped. Drop a .zip, images, clips, DICOM files or an .npz.")
+    folder = home.uploads / secrets.token_hex(8)
+    folder.mkdir(parents=True)
+    try:
+        for name, file in files:
+            target = folder / _safe(PurePosixPath(name.replace("\\", "/")).name, name)
+            if target.exists():
+                raise BadInput(f"Two of the dropped files are called {name!r}. Drop a .zip of their folders instead.")
+            with storage_errors(name), target.open("wb") as out:
+                shutil.copyfileobj(file, out, COPY_BYTES)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return target if len(files) == 1 else folder
+
+
+def forget_dropped(home: Home, source: Path) -> None:
+    """Remove dropped files once their import has them; any other source stays as it is."""
+    if home.uploads in source.parents:
+        shutil.rmtree(home.uploads / source.relative_to(home.uploads).parts[0], ignore_errors=True)
+
+
+def remove_stale_drops(home: Home) -> None:
+    """Remove dropped files of more than a day ago. Call it while no import is at work."""
+    for folder in home.uploads.glob("*"):
+        if folder.is_dir() and time.time() - folder.stat().st_mtime > DROPPED_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def unpacked_archive(home: Home, archive: Path, size_cap: int = SIZE_CAP) -> Iterator[Path]:
+    """The content of a .zip in a folder of its own, which is removed when the block ends."""
     remove_leftovers(home)
     folder = home.uploads / secrets.token_hex(8)
     folder.mkdir(parents=True)
     with (folder.with_suffix(".lock")).open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            with storage_errors("the upload"):
-                for name, file in files:
-                    _keep(folder, name, file, size_cap)
+            with storage_errors("the upload"), archive.open("rb") as file:
+                unpack(file, folder, archive.name, size_cap)
             yield _content(folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -51,7 +81,7 @@ def unpacked_upload(home: Home, files: Sequence[tuple[str, IO[bytes]]], size_cap
 
 
 def remove_leftovers(home: Home) -> None:
-    """Remove uploads whose import was killed: nobody holds their lock."""
+    """Remove unpacked archives whose import was killed: nobody holds their lock."""
     for path in home.uploads.glob("*.lock"):
         with path.open("ab") as lock:
             try:
@@ -60,17 +90,6 @@ def remove_leftovers(home: Home) -> None:
                 continue  # still being imported
             shutil.rmtree(path.with_suffix(""), ignore_errors=True)
             path.unlink(missing_ok=True)
-
-
-def _keep(folder: Path, name: str, file: IO[bytes], size_cap: int) -> None:
-    if PurePosixPath(name).suffix.lower() == ".zip":
-        unpack(file, folder, name, size_cap)
-        return
-    target = folder / _safe(name, name)
-    if target.exists():
-        raise BadInput(f"Two of the dropped files are called {name!r}. Drop them one after the other, or as a .zip.")
-    with target.open("wb") as out:
-        shutil.copyfileobj(file, out, COPY_BYTES)
 
 
 def unpack(file: IO[bytes], folder: Path, name: str, size_cap: int = SIZE_CAP) -> None:

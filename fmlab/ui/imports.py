@@ -5,26 +5,21 @@ In: what a person typed or dropped. Out: a queued run of kind `import`; later, w
 Dropped files are kept below the home's `uploads` until their import has succeeded.
 """
 
-import secrets
-import shutil
-import time
 from collections.abc import Sequence
-from pathlib import Path, PurePath
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
 from fmlab.data.manifest import check_name, dataset_names
 from fmlab.errors import BadInput, NameTaken
-from fmlab.files import storage_errors
 from fmlab.readers.sources import ReaderOptions, reader_options
+from fmlab.readers.uploads import forget_dropped, keep_dropped, remove_stale_drops
 from fmlab.runs.records import UNFINISHED
 from fmlab.runs.requests import request_run
 from fmlab.settings import Home
 from fmlab.ui import session
 from fmlab.ui.format import count, escaped
-
-UPLOAD_SECONDS = 86400  # an upload that nothing imports any more is removed after a day
 
 # Reader → what it reads, in a person's words, and the options that mean something to it.
 READERS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -106,30 +101,13 @@ def request_import(
     if name in dataset_names(home):
         raise NameTaken(f"A dataset {name!r} exists already. Choose another name, or remove that one first.")
     plain = reader_options(**options).model_dump(mode="json", exclude_none=True)
-    source = _keep(home, dropped) if dropped else Path(typed.strip()).expanduser()
+    source = (
+        keep_dropped(home, [(file.name, file) for file in dropped]) if dropped else Path(typed.strip()).expanduser()
+    )
     if not source.is_absolute() or not source.exists():
         raise BadInput(f"There is nothing at {str(source)!r}. Give the full path of a folder, table or file.")
     config = {"source": str(source), "name": name, "reader": reader, "options": plain}
     return request_run(session.store(), "import", config, f"Import {name}", by=session.actor()).key
-
-
-def _keep(home: Home, dropped: Sequence[BinaryIO]) -> Path:
-    """Write dropped files to a new folder; a single archive or table is the source itself, else the folder is."""
-    folder = home.uploads / secrets.token_hex(8)
-    folder.mkdir(parents=True)
-    paths = []
-    try:
-        for number, file in enumerate(dropped):
-            path = folder / (PurePath(file.name.replace("\\", "/")).name.lstrip(".") or f"file-{number}")
-            if path.exists():
-                raise BadInput(f"Two dropped files are called {path.name!r}. Drop a zip of their folders instead.")
-            with storage_errors(path.name), path.open("wb") as kept:
-                shutil.copyfileobj(file, kept)
-            paths.append(path)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return paths[0] if len(paths) == 1 else folder
 
 
 def import_outcomes() -> None:
@@ -148,23 +126,12 @@ def import_outcomes() -> None:
             result = run.result or {}
             st.toast(f"{name}: {count(result.get('images'), 'image')} imported.", icon=":material/check:")
             st.session_state.update({"dataset": run.config["name"], "import_name": "", "import_path": ""})
-            _forget_upload(store.home, Path(run.config["source"]))
+            forget_dropped(store.home, Path(run.config["source"]))
         else:
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.error(f"{name} was not imported: {escaped(run.reason or run.state)}", icon=":material/error:")
                 if not st.button("Dismiss", key=f"dismiss_{key}", type="tertiary"):
                     waiting.append(key)
     st.session_state["imports"] = waiting
-    _sweep_uploads(store.home, busy=bool(store.groups(active_only=True)))
-
-
-def _forget_upload(home: Home, source: Path) -> None:
-    if home.uploads in source.parents:
-        shutil.rmtree(home.uploads / source.relative_to(home.uploads).parts[0], ignore_errors=True)
-
-
-def _sweep_uploads(home: Home, busy: bool) -> None:
-    """Remove uploads of more than a day ago, unless something is at work that might read them."""
-    for folder in [] if busy else home.uploads.glob("*"):
-        if time.time() - folder.stat().st_mtime > UPLOAD_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+    if not store.groups(active_only=True):
+        remove_stale_drops(store.home)

@@ -21,8 +21,9 @@ from fmlab.data.store import ImageStore
 from fmlab.errors import BadInput, Cancelled, NameTaken, NotFound, StorageFull
 from fmlab.files import storage_errors
 from fmlab.readers.attach import attach
-from fmlab.readers.intake import import_dataset, import_upload
+from fmlab.readers.intake import import_dataset
 from fmlab.readers.sources import reader_options
+from fmlab.readers.uploads import forget_dropped, keep_dropped
 
 
 def left_behind(home):
@@ -184,13 +185,21 @@ def test_killed_imports_leave_nothing_after_the_next(home, tmp_path):
 # ---- uploads ----
 
 
+def import_dropped(home, files, name):
+    """What the page does: keep the files, import them in a run, forget them."""
+    source = keep_dropped(home, files)
+    dataset = import_dataset(home, source, name, processes=0)
+    forget_dropped(home, source)
+    return dataset
+
+
 def test_a_zip_by_path_and_dropped(home, tmp_path):
     files = {f"Top/{label}/{i}.png": png_bytes(speckle(i)) for i, label in enumerate("aabb")}
     files["__MACOSX/Top/a/._0.png"] = b"resource fork"
     packed = archive(tmp_path / "x.zip", files)
     by_path = import_dataset(home, packed, "path", processes=0)
     with packed.open("rb") as file:
-        dropped = import_upload(home, [("x.zip", file)], "dropped", processes=0)
+        dropped = import_dropped(home, [("x.zip", file)], "dropped")
     assert by_path.card.class_counts == dropped.card.class_counts == {"a": 2, "b": 2}
     assert by_path.card.content_hash == dropped.card.content_hash
     assert list(home.uploads.iterdir()) == []
@@ -201,12 +210,12 @@ def test_dropped_dicom_files_and_clips(home, tmp_path):
         ("a.dcm", dicom(tmp_path / "a.dcm", speckle(1)).read_bytes()),
         ("b", dicom(tmp_path / "b", speckle(2)).read_bytes()),
     ]
-    dropped = import_upload(home, [(name, io.BytesIO(content)) for name, content in contents], "d", processes=0)
+    dropped = import_dropped(home, [(name, io.BytesIO(content)) for name, content in contents], "d")
     assert (dropped.card.source, dropped.card.images) == ("dicom", 2)
     content = clip(tmp_path / "c.mp4").read_bytes()
-    assert import_upload(home, [("c.mp4", io.BytesIO(content))], "c", processes=0).card.sequences == 1
+    assert import_dropped(home, [("c.mp4", io.BytesIO(content))], "c").card.sequences == 1
     with pytest.raises(BadInput, match="Two of the dropped files"):
-        import_upload(home, [("c.mp4", io.BytesIO(content))] * 2, "e", processes=0)
+        import_dropped(home, [("c.mp4", io.BytesIO(content))] * 2, "e")
     assert list(home.uploads.iterdir()) == []
 
 
@@ -248,7 +257,7 @@ def test_an_upload_whose_import_was_killed_is_removed_by_the_next(home, tmp_path
     stale = home.uploads / "0123"
     save(stale / "x.png", speckle(0))
     (home.uploads / "0123.lock").touch()
-    import_upload(home, [("y.png", io.BytesIO(png_bytes(speckle(1))))], "y", processes=0)
+    import_dataset(home, archive(tmp_path / "y.zip", {"a/y.png": png_bytes(speckle(1))}), "y", processes=0)
     assert not stale.exists()
 
 
