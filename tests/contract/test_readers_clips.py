@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from reader_miniatures import clip, clips, gif, medmnist, save, speckle
 
 from fmlab.data.store import ImageStore
 from fmlab.errors import BadInput
 from fmlab.readers.intake import import_dataset
 from fmlab.readers.sources import ReaderOptions, chosen_frames, reader_options
+from tests.contract.reader_miniatures import clip, clips, gif, medmnist, save, speckle
 
 
 def test_clips_are_sequences_with_their_folders_class(home, tmp_path):

@@ -8,12 +8,12 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
     RLELossless,
 )
-from reader_miniatures import dicom, everything, save, speckle, ultrasound_region
 
 from fmlab.data.store import ImageStore
 from fmlab.errors import BadInput
 from fmlab.readers.intake import import_dataset
 from fmlab.readers.sources import reader_options
+from tests.contract.reader_miniatures import dicom, everything, save, speckle, ultrasound_region
 
 IDENTIFIERS = (b"Doe", b"4711", b"Jane", b"1970", b"Nowhere", b"ACC-99", b"Roe", b"1.2.3.4", b"Sonic", b"2024")
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from PIL import Image
-from reader_miniatures import busi, png_bytes, save, speckle
 
 from fmlab.data.store import ImageStore
 from fmlab.errors import BadInput
 from fmlab.readers.folder import places, separate_masks
 from fmlab.readers.intake import import_dataset
 from fmlab.readers.sources import reader_options
+from tests.contract.reader_miniatures import busi, png_bytes, save, speckle
 
 
 def rows(dataset):

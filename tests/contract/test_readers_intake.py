@@ -14,7 +14,6 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
-from reader_miniatures import archive, busi, clip, clips, dicom, echo_views, gallbladder, png_bytes, save, speckle
 
 from fmlab.data.manifest import dataset_names, open_dataset, remove_dataset
 from fmlab.data.store import ImageStore
@@ -24,6 +23,18 @@ from fmlab.readers.attach import attach
 from fmlab.readers.intake import import_dataset
 from fmlab.readers.sources import reader_options
 from fmlab.readers.uploads import forget_dropped, keep_dropped
+from tests.contract.reader_miniatures import (
+    archive,
+    busi,
+    clip,
+    clips,
+    dicom,
+    echo_views,
+    gallbladder,
+    png_bytes,
+    save,
+    speckle,
+)
 
 
 def left_behind(home):

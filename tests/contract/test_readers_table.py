@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reader_miniatures import ECHO_ROWS, clip, dicom, echo_views, everything, gallbladder, save, speckle
 
 from fmlab.errors import BadInput
 from fmlab.readers.columns import parse_table
 from fmlab.readers.intake import import_dataset
 from fmlab.readers.sources import reader_options
+from tests.contract.reader_miniatures import ECHO_ROWS, clip, dicom, echo_views, everything, gallbladder, save, speckle
 
 
 def imported(home, source, **options):
