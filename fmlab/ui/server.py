@@ -4,6 +4,7 @@ In: a home and a port. Out: a server on 127.0.0.1 until interrupted.
 """
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def serve(home: Home, port: int) -> None:
     script = Path(fmlab.__file__).parent.parent / "app.py"
     if not script.is_file():
         raise BadInput("app.py is not beside the package. Run the app from a checkout, after `make setup`.")
+    refuse_taken_port(port)
     os.environ[HOME_VARIABLE] = str(home.path)
     os.chdir(script.parent)  # .streamlit/config.toml is read from here
     launcher = launcher_for(home)
@@ -35,3 +37,15 @@ def serve(home: Home, port: int) -> None:
         bootstrap.run(str(script), False, [], options)
     finally:
         launcher.stop()
+
+
+def refuse_taken_port(port: int) -> None:
+    """Raise `BadInput` when another program, another FMLab perhaps, listens there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ADDRESS, port))
+        except OSError as error:
+            raise BadInput(
+                f"Port {port} on {ADDRESS} is taken. Close what listens there, or choose another with --port."
+            ) from error
