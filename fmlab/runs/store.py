@@ -14,8 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from fmlab.errors import BadInput, NameTaken, NotFound
-from fmlab.files import storage_errors
+from fmlab.errors import BadInput, NameTaken, NotFound, StorageFull
 from fmlab.runs.records import RETRIABLE, UNFINISHED, Actor, Group, Run, RunRequest, RunState, StudyRecord, now
 from fmlab.runs.schema import migrate
 from fmlab.settings import Home
@@ -51,14 +50,16 @@ class Store:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A write transaction: all of it or nothing; counts up the version."""
         connection = self.connection
-        with storage_errors("the store"):
+        with _full_disk_named():
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
-                connection.execute("UPDATE changes SET version = version + 1") if _has_changes(connection) else None
+                if _has_changes(connection):
+                    connection.execute("UPDATE changes SET version = version + 1")
                 connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # SQLite ends it by itself when the disk is full
+                    connection.execute("ROLLBACK")
                 raise
 
     def record(self, by: Actor, verb: str, subject: str, details: str = "") -> None:
@@ -271,6 +272,19 @@ def _connect(home: Home) -> sqlite3.Connection:
             f"The store fmlab.db cannot be opened ({error}). Restore it from a backup, or move it away."
         ) from error
     return connection
+
+
+@contextmanager
+def _full_disk_named() -> Iterator[None]:
+    """SQLite's word for a full disk as `StorageFull`."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            raise StorageFull(
+                "The disk is full: the store could not be written. Free some space and repeat."
+            ) from error
+        raise
 
 
 def _has_changes(connection: sqlite3.Connection) -> bool:
