@@ -13,7 +13,7 @@ import sys
 
 from fmlab.runs.engine import ALLOCATOR
 
-NAMES = ("extract", "probe", "phantom", "manifest", "study")
+NAMES = ("extract", "probe", "phantom", "manifest", "study", "pages")
 
 
 def main() -> None:

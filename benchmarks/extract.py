@@ -8,7 +8,7 @@ write, with torchvision's transforms, 0 and 2 worker processes, batches of 32. A
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -160,10 +160,9 @@ def medians(works: dict[str, Work], rounds: int) -> dict[str, list[float]]:
     return seconds
 
 
-def run(quick: bool = False) -> list[dict]:
+def run(quick: bool = False) -> Iterator[dict]:
     """A row for each backbone and source: the share of the ceiling, and the speed against the better DataLoader."""
     count, rounds = (64, 2) if quick else (256, 5)
-    rows: list[dict] = []
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder))
         dataset, paths = make_images(home, count)
@@ -177,8 +176,7 @@ def run(quick: bool = False) -> list[dict]:
                 for workers in (0, 2):
                     name = f"{kind}, {workers} workers"
                     works[name] = with_loader(card.architecture, Files(files, card.spec), workers)
-            rows += measured(key, count, medians(works, rounds))
-    return rows
+            yield from measured(key, count, medians(works, rounds))
 
 
 def measured(key: str, count: int, seconds: dict[str, list[float]]) -> list[dict]:
