@@ -116,5 +116,5 @@ def read_projection(path: Path) -> pd.DataFrame:
     """The map of some images: image_id, x, y, one row each."""
     try:
         return pq.read_table(path, columns=["image_id", "x", "y"]).to_pandas()
-    except (FileNotFoundError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowInvalid) as error:
         raise BadInput(f"The map {path.name} is missing or damaged ({error}). Make it again.") from error

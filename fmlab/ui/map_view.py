@@ -5,19 +5,17 @@ In: a home and its store. Out: a request for a projection where there is none, t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import streamlit as st
 
 from fmlab.backbones.catalogue import catalogue, on_disk
-from fmlab.data.manifest import Dataset, dataset_names, open_dataset, to_pandas
+from fmlab.data.manifest import Dataset, dataset_names, open_dataset
 from fmlab.data.preprocessing import mask_outside
 from fmlab.data.store import ImageStore
-from fmlab.errors import BadInput, NotFound
+from fmlab.embeddings.projection import read_projection
+from fmlab.errors import NotFound
 from fmlab.plots.projection import CORRECT, WRONG, projection_map
 from fmlab.plots.wording import adaptation_name, in_usual_order
 from fmlab.runs.records import RETRIABLE, UNFINISHED, Run, RunRequest
@@ -121,18 +119,9 @@ def _request(chosen: ChosenMap, run: Run | None) -> None:
         request_run(session.store(), "project", chosen.config, title, session.actor())
 
 
-def read_projection(home: Home, run: Run) -> pd.DataFrame:
-    """image_id, x, y of a finished projection."""
-    path = home.path / Path(str((run.result or {}).get("projection", "")))
-    try:
-        return to_pandas(pq.read_table(path, columns=["image_id", "x", "y"]))
-    except (OSError, pa.ArrowInvalid) as error:
-        raise BadInput(f"The projection {path.name!r} is missing or damaged ({error}). Draw the map again.") from error
-
-
 def show_map(chosen: ChosenMap, run: Run) -> None:
     """The map of a finished projection and the images selected on it."""
-    points = read_projection(chosen.home, run)
+    points = read_projection(chosen.home.path / str((run.result or {}).get("projection", "")))
     facts = chosen.dataset.manifest(["image_id", "label", "split", "site", "sector"])
     table = points.merge(facts, on="image_id", how="inner", validate="one_to_one")
     studies = _studies_of(chosen)
