@@ -11,7 +11,8 @@ Source: Chapelle, "Training a Support Vector Machine in the Primal", Neural Comp
 
 import numpy as np
 
-from fmlab.adapt.svm_gram import PATH_START, SINGLE_PRECISION_CONDITION, solve_positive_definite
+from fmlab.adapt.cholesky import solve_positive_definite
+from fmlab.adapt.svm_gram import PATH_START, SINGLE_PRECISION_CONDITION
 from fmlab.adapt.svm_path import Path, step_length
 
 # Largest 2C·mean‖x‖² with float32 margins: an item's slack is α/(2C), and must stand out from their rounding.

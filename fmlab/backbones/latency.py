@@ -4,6 +4,9 @@ In: a loaded backbone. Out: a `Latency`; times in milliseconds, throughput in im
 
 Random images in memory, forward passes alone: what a bare loop around the model would measure. Medians after warm-up;
 the spread is half the distance between the quartiles.
+
+A busy machine makes every time longer, the median too. What tells is the share of the time in which the measuring
+thread had a processor: it computes or spins all the while, so on a quiet machine the share is 0.97 to 1.
 """
 
 import platform
@@ -38,6 +41,7 @@ class Latency:
     threads: int  # of torch, on a CPU
     parameters: int
     peak_memory_mib: float  # of the GPU's memory while measuring; of this process so far on a CPU
+    processor_share: float | None  # of the time measured, 0–1, that this thread had a processor; null on a GPU
 
 
 def measure_latency(backbone: Backbone, device: str, seconds: float = 5.0) -> Latency:
@@ -47,7 +51,9 @@ def measure_latency(backbone: Backbone, device: str, seconds: float = 5.0) -> La
     batches = BATCHES_GPU if backbone.device.type == "cuda" else BATCHES_CPU
     if backbone.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(backbone.device)
+    began, had = time.perf_counter(), time.thread_time()
     times = {size: timed(forward(backbone, size), seconds / len(batches)) for size in batches}
+    share = min(1.0, (time.thread_time() - had) / (time.perf_counter() - began))
     rates = {size: size / float(np.median(taken)) for size, taken in times.items()}
     best = max(rates, key=rates.__getitem__)
     single = np.asarray(times[1]) * 1000
@@ -63,6 +69,7 @@ def measure_latency(backbone: Backbone, device: str, seconds: float = 5.0) -> La
         threads=torch.get_num_threads(),
         parameters=backbone.card.parameters,
         peak_memory_mib=peak_memory_mib(backbone.device),
+        processor_share=share if backbone.device.type == "cpu" else None,
     )
 
 

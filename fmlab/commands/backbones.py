@@ -11,6 +11,7 @@ import typer
 from fmlab.backbones.catalogue import catalogue, describe, find_backbone
 from fmlab.commands.output import HomeOption, JsonOption, actor, home_of, say, show, show_json, show_table
 from fmlab.commands.study import wait_for
+from fmlab.runs.records import measured_latency
 from fmlab.runs.requests import request_run
 from fmlab.runs.store import open_store
 
@@ -65,12 +66,18 @@ def measure(keys: list[str], as_json: JsonOption = False, home: HomeOption = Non
     runs = [request_run(store, "latency", {"backbone": card.key}, f"latency of {card.key}", actor()) for card in cards]
     wait_for(place, None)
     done = [store.run(run.key) for run in runs]
+    disturbed = {run.config["backbone"] for run in done if run.state == "done" and measured_latency(run).disturbed}
     rows = [
-        {"key": run.config["backbone"], "state": run.state} | (run.result or {"reason": run.reason}) for run in done
+        {"key": run.config["backbone"], "state": run.state}
+        | (run.result or {"reason": run.reason})
+        | {"disturbed": run.config["backbone"] in disturbed}
+        for run in done
     ]
     if as_json:
         show_json(rows)
     else:
         show_table(rows, list(rows[0]), "Nothing was measured.")
+    if disturbed:
+        say(f"Measured while the machine was busy, and so too slow: {', '.join(sorted(disturbed))}. Measure again.")
     if any(run.state != "done" for run in done):
         raise typer.Exit(1)

@@ -79,30 +79,42 @@ def draw(items: TrainingItems, subset: Subset) -> np.ndarray:
 
 def draw_all(items: TrainingItems, subsets: Sequence[Subset]) -> list[np.ndarray]:
     """As `draw` for many subsets; the order of a scheme and seed is worked out once for all its sizes."""
-    ranks: dict[tuple[Scheme, int], np.ndarray] = {}
+    largest: dict[tuple[Scheme, int], int] = {}
+    for subset in subsets:
+        _check_size(items, subset)
+        key = (subset.scheme, subset.seed)
+        largest[key] = max(subset.size, largest.get(key, 0))
+    ordered: dict[tuple[Scheme, int], np.ndarray] = {}
     drawn = []
     for subset in subsets:
-        largest = largest_size(items, subset.scheme)
-        if not 1 <= subset.size <= largest:
-            unit = "images" if subset.scheme == "images" else "sequences per class"
-            raise BadInput(
-                f"A subset of {subset.size} {unit} was asked for; this training set has {largest}. Choose 1 to {largest}."
-            )
         key = (subset.scheme, subset.seed)
-        if key not in ranks:
-            ranks[key] = (
-                _image_ranks(items, subset.seed) if subset.scheme == "images" else _class_ranks(items, subset.seed)
+        if key not in ordered:
+            images = subset.scheme == "images"
+            ordered[key] = (
+                _first_images(items, subset.seed, largest[key]) if images else _class_ranks(items, subset.seed)
             )
-        drawn.append(np.flatnonzero(ranks[key] < subset.size))
+        if subset.scheme == "images":
+            drawn.append(np.sort(ordered[key][: subset.size]))
+        else:
+            drawn.append(np.flatnonzero(ordered[key] < subset.size))
     return drawn
 
 
-def _image_ranks(items: TrainingItems, seed: int) -> np.ndarray:
-    """Each item's place in the seed's order, (N,) int64."""
-    order = np.argsort(_mixed(items.image_ids, items.copies, seed), kind="stable")
-    ranks = np.empty(len(order), np.int64)
-    ranks[order] = np.arange(len(order))
-    return ranks
+def _check_size(items: TrainingItems, subset: Subset) -> None:
+    largest = largest_size(items, subset.scheme)
+    if not 1 <= subset.size <= largest:
+        unit = "images" if subset.scheme == "images" else "sequences per class"
+        raise BadInput(
+            f"A subset of {subset.size} {unit} was asked for; this training set has {largest}. Choose 1 to {largest}."
+        )
+
+
+def _first_images(items: TrainingItems, seed: int, count: int) -> np.ndarray:
+    """The positions of the first `count` items in the seed's order, (count,) int64, without sorting all the others."""
+    codes = _mixed(items.image_ids, items.copies, seed)
+    last = np.partition(codes, count - 1)[count - 1]
+    first = np.flatnonzero(codes <= last)
+    return first[np.argsort(codes[first], kind="stable")][:count]
 
 
 def _class_ranks(items: TrainingItems, seed: int) -> np.ndarray:

@@ -180,6 +180,12 @@ class EmbeddingCache:
         return (self.folder / "done.json").exists()
 
 
+def chunks_of(folder: Path) -> tuple[tuple[str, int], ...]:
+    """Names and times of change (ns) of the chunks that exist: the same as long as none came, went or was replaced."""
+    features = (path for path in folder.glob("chunk-*.npy") if not path.name.endswith(".items.npy"))
+    return tuple(sorted((path.name, path.stat().st_mtime_ns) for path in features))
+
+
 def features_of(items_path: Path) -> Path:
     """Where the features of a chunk lie, beside its items."""
     return items_path.with_name(items_path.name.replace(".items.npy", ".npy"))

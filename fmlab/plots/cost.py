@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from fmlab.plots.curves import percent_range
 from fmlab.plots.palette import backbone_looks, translucent
+from fmlab.plots.panels import percent_range
 from fmlab.plots.theme import INKS, Mode, remark, template
 from fmlab.plots.wording import measure_name
 

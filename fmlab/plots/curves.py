@@ -7,7 +7,6 @@ majority class of each test set. Out: a Plotly figure in percent; every point ca
 The form is that of the limited-data study's figures 1–4: logarithmic sizes, 95 % intervals of the mean.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,17 +15,24 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from fmlab.plots.palette import Look, adaptation_dashes, backbone_looks, translucent
-from fmlab.plots.theme import INKS, Mode, remark, template
-from fmlab.plots.wording import adaptation_name, in_usual_order, measure_name, percent, size_title
+from fmlab.plots.panels import (
+    HEIGHT,
+    MARGIN_BOTTOM,
+    MARGIN_TOP,
+    LineEnd,
+    axes,
+    direct_labels,
+    majority_labels,
+    majority_lines,
+    panel_axes,
+    panel_titles,
+    percent_range,
+    right_margin,
+)
+from fmlab.plots.theme import Mode, remark, template
+from fmlab.plots.wording import adaptation_name, in_usual_order
 
-HEIGHT = 440  # pixels
-MARGIN_TOP = 74
-MARGIN_BOTTOM = 76
-PANEL_GAP = 0.03  # of the width
-LABEL_PIXELS = 17  # height of one direct label
-CHARACTER_PIXELS = 6.9  # mean width of a character in 13 px Source Sans, bold included
 MOST_DIRECT_LABELS = 10  # beyond it a legend reads better
-TICK_DISTANCE = 0.055  # of the axis: closer sizes share one tick text
 
 
 @dataclass(frozen=True)
@@ -80,37 +86,27 @@ def accuracy_curve(
     lines = list(_lines(table, test_sets, looks, names or {}))
     traces = [_band(line) for line in lines if any(high > low for low, high in zip(line.low, line.high, strict=True))]
     traces += [_points(line) for line in lines]
-    bottom, top = percent_range(table, majority)
+    ends = [LineEnd(line.name, line.panel, line.mean[-1], line.look) for line in lines]
+    y_range = percent_range(table, majority)
     direct = len({line.name for line in lines}) <= MOST_DIRECT_LABELS
-    annotations = _panel_titles(test_sets, mode) + remark(mode, synthetic, remarks)
-    annotations += _majority_labels(lines, test_sets, majority, majority_label, (bottom, top), mode)
+    annotations = panel_titles(test_sets, mode) + remark(mode, synthetic, remarks)
+    annotations += majority_labels(ends, test_sets, majority, majority_label, y_range, mode)
     if direct:
-        annotations += _direct_labels(lines, len(test_sets), bottom, top)
+        annotations += direct_labels(ends, len(test_sets), y_range)
     layout = {
         "template": template(mode),
         "height": HEIGHT,
         "title": {"text": title},
         "showlegend": not direct,
         "legend": {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
-        "margin": {"l": 64, "r": _right_margin(lines) if direct else 24, "t": MARGIN_TOP, "b": MARGIN_BOTTOM},
+        "margin": {"l": 64, "r": right_margin(ends) if direct else 24, "t": MARGIN_TOP, "b": MARGIN_BOTTOM},
         "annotations": annotations,
-        "shapes": _majority_lines(test_sets, majority, mode),
+        "shapes": majority_lines(test_sets, majority, mode),
         "hovermode": "closest",
         "clickmode": "event+select",
-        **_axes(table, test_sets, scheme, measure, log_x, (bottom, top)),
+        **axes(table, test_sets, scheme, measure, log_x, y_range),
     }
     return go.Figure(data=traces, layout=layout)
-
-
-def percent_range(table: pd.DataFrame, majority: Mapping[str, float]) -> tuple[float, float]:
-    """The range of the y axis in percent: whole tens around every band and majority line, within 0–100."""
-    values = [*table["low"], *table["high"], *majority.values()]
-    values = [min(1.0, max(0.0, value)) for value in values if not math.isnan(value)]
-    if not values:
-        return 0.0, 100.0
-    bottom = 10 * math.floor(10 * min(values) - 1e-9)
-    top = 10 * math.ceil(10 * max(values) + 1e-9)
-    return float(max(0, min(bottom, 80))), float(min(100, max(top, bottom + 20)))
 
 
 # Lines ----------------------------------------------------------------------------------------------------------------
@@ -161,7 +157,7 @@ def _band(line: Line) -> dict[str, Any]:
         "mode": "lines",
         "hoverinfo": "skip",
         "showlegend": False,
-        **_panel_axes(line.panel),
+        **panel_axes(line.panel),
     }
 
 
@@ -196,193 +192,5 @@ def _points(line: Line) -> dict[str, Any]:
             + "<extra></extra>"
             for count in line.seeds
         ],
-        **_panel_axes(line.panel),
+        **panel_axes(line.panel),
     }
-
-
-def _panel_axes(panel: int) -> dict[str, str]:
-    number = "" if panel == 0 else str(panel + 1)
-    return {"xaxis": f"x{number}", "yaxis": f"y{number}"}
-
-
-# Axes -----------------------------------------------------------------------------------------------------------------
-
-
-def _axes(
-    table: pd.DataFrame,
-    test_sets: Sequence[str],
-    scheme: str,
-    measure: str,
-    log_x: bool,
-    y_range: tuple[float, float],
-) -> dict[str, Any]:
-    sizes = sorted(int(size) for size in table["size"].unique())
-    layout: dict[str, Any] = {}
-    width = (1 - PANEL_GAP * (len(test_sets) - 1)) / max(1, len(test_sets))
-    for panel in range(max(1, len(test_sets))):
-        left = panel * (width + PANEL_GAP)
-        number = "" if panel == 0 else str(panel + 1)
-        layout[f"xaxis{number}"] = {
-            "anchor": f"y{number}",
-            "domain": [left, min(1.0, left + width)],
-            "title": {"text": size_title(scheme)},
-            "type": "log" if log_x else "linear",
-            "tickmode": "array",
-            "tickvals": sizes,
-            "ticktext": tick_texts(sizes, log_x),
-            "range": _x_range(sizes, log_x),
-            "tickangle": 0,
-        }
-        layout[f"yaxis{number}"] = {
-            "anchor": f"x{number}",
-            "range": list(y_range),
-            "dtick": 10 if y_range[1] - y_range[0] > 30 else 5,
-            "showticklabels": panel == 0,
-            **({"title": {"text": f"{measure_name(measure)} (%)"}} if panel == 0 else {"matches": "y"}),
-        }
-    return layout
-
-
-def tick_texts(sizes: Sequence[int], log_x: bool = True) -> list[str]:
-    """A text for each size, empty where it would run into the one before it."""
-    places = [math.log2(size) for size in sizes] if log_x else [float(size) for size in sizes]
-    if not places:
-        return []
-    span = max(places[-1] - places[0], 1e-9)
-    texts, last = [], -math.inf
-    for size, place in zip(sizes, places, strict=True):
-        fits = (place - last) / span >= TICK_DISTANCE
-        texts.append(f"{size:,}" if fits else "")
-        last = place if fits else last
-    return texts
-
-
-def _x_range(sizes: Sequence[int], log_x: bool) -> list[float] | None:
-    if not sizes:
-        return None
-    first, last = (math.log10(sizes[0]), math.log10(sizes[-1])) if log_x else (float(sizes[0]), float(sizes[-1]))
-    rim = 0.05 * (last - first) or (0.3 if log_x else 1.0)
-    return [first - rim, last + rim]
-
-
-# Words in the figure --------------------------------------------------------------------------------------------------
-
-
-def _panel_titles(test_sets: Sequence[str], mode: Mode) -> list[dict[str, Any]]:
-    return [
-        {
-            "text": f"<b>{test_set}</b>",
-            "showarrow": False,
-            "xref": f"x{'' if panel == 0 else panel + 1} domain",
-            "yref": "paper",
-            "x": 0,
-            "y": 1,
-            "xanchor": "left",
-            "yanchor": "bottom",
-            "yshift": 4,
-            "font": {"size": 14, "color": INKS[mode].text},
-        }
-        for panel, test_set in enumerate(test_sets)
-    ]
-
-
-def _majority_lines(test_sets: Sequence[str], majority: Mapping[str, float], mode: Mode) -> list[dict[str, Any]]:
-    return [
-        {
-            "type": "line",
-            "xref": f"x{'' if panel == 0 else panel + 1} domain",
-            "yref": f"y{'' if panel == 0 else panel + 1}",
-            "x0": 0,
-            "x1": 1,
-            "y0": 100 * majority[test_set],
-            "y1": 100 * majority[test_set],
-            "line": {"color": INKS[mode].quiet, "width": 1.3, "dash": "dot"},
-            "layer": "below",
-        }
-        for panel, test_set in enumerate(test_sets)
-        if test_set in majority and not math.isnan(majority[test_set])
-    ]
-
-
-def _majority_labels(
-    lines: Sequence[Line],
-    test_sets: Sequence[str],
-    majority: Mapping[str, float],
-    label: str,
-    y_range: tuple[float, float],
-    mode: Mode,
-) -> list[dict[str, Any]]:
-    labels = []
-    for panel, test_set in enumerate(test_sets):
-        if test_set not in majority or math.isnan(majority[test_set]):
-            continue
-        height = 100 * majority[test_set]
-        ends = [line.mean[-1] for line in lines if line.panel == panel]
-        below = _fits_below(height, ends, y_range)
-        labels.append(
-            {
-                "text": f"{label} {percent(majority[test_set])}",
-                "showarrow": False,
-                "xref": f"x{'' if panel == 0 else panel + 1} domain",
-                "yref": f"y{'' if panel == 0 else panel + 1}",
-                "x": 0.995,
-                "y": height,
-                "xanchor": "right",
-                "yanchor": "top" if below else "bottom",
-                "yshift": -2 if below else 2,
-                "borderpad": 1,
-                "bgcolor": translucent(INKS[mode].surface, 0.75),
-                "font": {"size": 12, "color": INKS[mode].quiet},
-            }
-        )
-    return labels
-
-
-def _fits_below(height: float, ends: Sequence[float], y_range: tuple[float, float]) -> bool:
-    """Whether a label has room below a line at `height` percent, where no curve ends."""
-    room = (height - y_range[0]) / (y_range[1] - y_range[0]) * (HEIGHT - MARGIN_TOP - MARGIN_BOTTOM)
-    return room > LABEL_PIXELS + 4 and all(end >= height for end in ends)
-
-
-def _direct_labels(lines: Sequence[Line], panels: int, bottom: float, top: float) -> list[dict[str, Any]]:
-    """Each line's name at the right of the last panel, at the height of its last point there, none upon another."""
-    last = {line.name: line for line in lines if line.panel == panels - 1}
-    ends = {name: line.mean[-1] for name, line in last.items()}
-    per_pixel = (top - bottom) / (HEIGHT - MARGIN_TOP - MARGIN_BOTTOM)
-    places = spread(list(ends.values()), LABEL_PIXELS * per_pixel, bottom, top)
-    number = "" if panels == 1 else str(panels)
-    return [
-        {
-            "text": name if last[name].look.floor else f"<b>{name}</b>",
-            "showarrow": False,
-            "xref": "paper",
-            "yref": f"y{number}",
-            "x": 1,
-            "y": place,
-            "xanchor": "left",
-            "xshift": 8,
-            "align": "left",
-            "font": {"size": 13, "color": last[name].look.colour},
-        }
-        for name, place in zip(ends, places, strict=True)
-    ]
-
-
-def spread(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """The values moved as little as is simple so that neighbours are `gap` apart, inside low–high while they fit."""
-    order = sorted(range(len(values)), key=values.__getitem__)
-    placed = list(values)
-    floor = low
-    for index in order:
-        placed[index] = max(placed[index], floor)
-        floor = placed[index] + gap
-    ceiling = high
-    for index in reversed(order):
-        placed[index] = min(placed[index], ceiling)
-        ceiling = placed[index] - gap
-    return placed
-
-
-def _right_margin(lines: Sequence[Line]) -> int:
-    longest = max((len(line.name) for line in lines), default=0)
-    return int(24 + CHARACTER_PIXELS * longest)

@@ -24,7 +24,7 @@ FLOOR_COLOURS: dict[Mode, tuple[str, ...]] = {
     "dark": ("#A8A8A8", "#7C7C7C", "#CFCFCF", "#5F5F5F"),
 }
 BACKBONE_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "hexagon", "star")
-FLOOR_SYMBOLS = ("x-thin", "cross-thin", "asterisk-thin", "hash-thin")
+FLOOR_SYMBOLS = ("x-thin", "cross-thin", "asterisk", "hash")  # all are strokes; Plotly calls two of them thin
 
 # The place in the palette of the backbones that nearly every study holds: they never move for another one.
 FIXED_PLACES: dict[str, int] = {"efficientnet-lite0": 0, "efficientnet-lite1": 2, "efficientnet-lite2": 4}

@@ -17,6 +17,8 @@ from fmlab.embeddings.cache import items_of, open_cache
 from fmlab.embeddings.extraction import extract, load_requested
 from fmlab.embeddings.keys import request_embeddings
 from fmlab.embeddings.projection import project, write_projection
+from fmlab.errors import BadInput
+from fmlab.runs.requests import projection_request
 from fmlab.runs.worker import Emitter
 from fmlab.settings import Home
 
@@ -27,6 +29,11 @@ def work(facts: dict[str, Any], emitter: Emitter) -> None:
     run = facts["runs"][0]
     config = run["config"]
     began = time.monotonic()
+    if projection_request(home, config).key != run["key"]:
+        raise BadInput(
+            f"The images of dataset {config['dataset']!r} or the weights of backbone {config['backbone']!r} have changed "
+            "since this map was asked for. Ask for it again."
+        )
     dataset = open_dataset(home, config["dataset"])
     card = find_backbone(home, config["backbone"])
     preprocessing = Preprocessing(config["style"], config["mask_sector"])

@@ -14,6 +14,8 @@ RunState = Literal["queued", "running", "done", "failed", "cancelled", "interrup
 UNFINISHED: tuple[RunState, ...] = ("queued", "running")
 RETRIABLE: tuple[RunState, ...] = ("failed", "cancelled", "interrupted")
 
+QUIET_SHARE = 0.9  # a measuring thread that had a processor less of the time shared it with something else
+
 # Kinds that read files and need no model; they have a thread of their own, so that an import does not wait for a study.
 FILE_KINDS = ("import", "phantom")
 
@@ -62,6 +64,36 @@ class Run:
     reason: str | None  # why it failed, was cancelled or interrupted
     result: dict[str, Any] | None
     attempts: int
+
+
+@dataclass(frozen=True)
+class MeasuredLatency:
+    """What a finished run of kind `latency` found. Fields that runs of earlier versions lack are None."""
+
+    milliseconds: float  # one image, median
+    spread: float | None  # milliseconds, half the distance between the quartiles
+    images_per_second: float  # at the best batch
+    batch: int | None
+    device: str
+    processor_share: float | None  # 0–1; None: measured on a GPU, or not recorded
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether the machine was busy with something else, so that the numbers are too slow."""
+        return self.processor_share is not None and self.processor_share < QUIET_SHARE
+
+
+def measured_latency(run: Run) -> MeasuredLatency:
+    """The result of a finished run of kind `latency`."""
+    result = run.result or {}
+    return MeasuredLatency(
+        milliseconds=float(result["batch1_ms"]),
+        spread=result.get("batch1_spread_ms"),
+        images_per_second=float(result["images_per_second"]),
+        batch=result.get("batch"),
+        device=str(result.get("device") or run.device),
+        processor_share=result.get("processor_share"),
+    )
 
 
 @dataclass(frozen=True)

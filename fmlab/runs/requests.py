@@ -4,10 +4,11 @@ In: what decides the result. Out: a `RunRequest`, whose key is the digest of exa
 queued run itself.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fmlab.backbones.cards import BackboneCard
+from fmlab.backbones.catalogue import find_backbone, weights_digest
 from fmlab.data.manifest import Dataset, open_dataset
 from fmlab.data.preprocessing import Style
 from fmlab.data.subsets import Subset
@@ -15,6 +16,7 @@ from fmlab.errors import BadInput
 from fmlab.files import digest_config
 from fmlab.runs.records import FILE_KINDS, Actor, Run, RunRequest, now
 from fmlab.runs.store import Store
+from fmlab.settings import Home
 
 ORIGINAL_LABELS = "original"
 SINGLE_KINDS = (*FILE_KINDS, "project", "latency")
@@ -54,13 +56,33 @@ def cell_request(facts: CellFacts, adaptation: dict[str, Any], subset: Subset) -
     )
 
 
+def projection_request(home: Home, config: dict[str, Any]) -> RunRequest:
+    """The map of a dataset under a backbone, as both are on this disk now; of other images or weights it is another run.
+
+    `config`: dataset, backbone, method (`umap` or `pca`), style, mask_sector.
+    """
+    card = find_backbone(home, config["backbone"])
+    address = {
+        "content_hash": open_dataset(home, config["dataset"]).card.content_hash,
+        "weights": weights_digest(card, home),
+        "feature": card.feature,
+        **{name: config[name] for name in ("method", "style", "mask_sector")},
+    }
+    return RunRequest(
+        kind="project",
+        config=config,
+        address=address,
+        group=digest_config("group project", address),
+        title=f"{config['dataset']} · {card.key}",
+    )
+
+
 def request_run(store: Store, kind: str, config: dict[str, Any], title: str, by: Actor) -> Run:
     """Queue a single run of one of `SINGLE_KINDS`. An import or a measurement asked for again is a new run."""
     if kind not in SINGLE_KINDS:
         raise BadInput(f"A run of kind {kind!r} cannot be requested alone; choose one of {', '.join(SINGLE_KINDS)}.")
-    if kind == "project":  # the same map of the same images is one run; of images that changed it is another
-        address = config | {"content_hash": open_dataset(store.home, config["dataset"]).card.content_hash}
-    else:
-        address = config | {"asked": now()}
+    if kind == "project":
+        return store.request(replace(projection_request(store.home, config), title=title), by)
+    address = config | {"asked": now()}
     group = digest_config(f"group {kind}", address)
     return store.request(RunRequest(kind=kind, config=config, address=address, group=group, title=title), by)

@@ -6,21 +6,20 @@ appear: the smallest size first, all backbones of one size before the next seed'
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fmlab.backbones.cards import BackboneCard
 from fmlab.backbones.catalogue import find_backbone, on_disk, require_weights, weights_digest
-from fmlab.data.manifest import TRAIN, Dataset, read_manifest
-from fmlab.data.subsets import Subset, TrainingItems, largest_size, training_items
+from fmlab.data.manifest import Dataset
+from fmlab.data.subsets import Subset, TrainingItems, largest_size
 from fmlab.errors import BadInput
 from fmlab.runs.records import RunRequest
 from fmlab.runs.requests import CellFacts, cell_request
 from fmlab.settings import Home
 from fmlab.studies.configs import StudyConfig
+from fmlab.studies.needed import labelled_items, state_of
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def lay_out(home: Home, dataset: Dataset, config: StudyConfig) -> Grid:
 
 def labelled_training_items(dataset: Dataset) -> TrainingItems:
     """The items a study on this dataset can learn from; one class or none raises `BadInput`."""
-    items = _items(dataset.folder, dataset.card.content_hash, dataset.card.classes)
+    items = labelled_items(state_of(dataset))
     present = np.unique(items.labels)
     if len(present) < 2:
         found = f"only {dataset.card.classes[present[0]]!r}" if len(present) else "none"
@@ -59,13 +58,6 @@ def labelled_training_items(dataset: Dataset) -> TrainingItems:
             "Import labels, or another dataset."
         )
     return items
-
-
-@lru_cache(maxsize=4)
-def _items(folder: Path, content_hash: str, classes: tuple[str, ...]) -> TrainingItems:
-    """`content_hash` names the dataset's state, for the cache: a page asks again with every click."""
-    table = read_manifest(folder, ["image_id", "label", "sequence_id", "split"])
-    return training_items(table[(table["split"] == TRAIN) & table["label"].notna()], classes)
 
 
 def _possible_sizes(items: TrainingItems, config: StudyConfig) -> tuple[tuple[int, ...], tuple[str, ...]]:

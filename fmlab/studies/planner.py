@@ -9,18 +9,11 @@ and the plan says so.
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
 
 from fmlab.backbones.cards import BackboneCard
-from fmlab.data.manifest import TRAIN, VALIDATION, content_codes, open_dataset, read_manifest
+from fmlab.data.manifest import open_dataset
 from fmlab.data.preprocessing import Preprocessing
-from fmlab.data.subsets import Subset, draw_all
-from fmlab.embeddings.cache import make_items, open_cache
+from fmlab.data.subsets import Subset
 from fmlab.embeddings.keys import request_embeddings
 from fmlab.errors import FMLabError
 from fmlab.runs.launcher import devices
@@ -30,6 +23,7 @@ from fmlab.settings import Home
 from fmlab.studies.configs import StudyConfig
 from fmlab.studies.grid import Grid, lay_out
 from fmlab.studies.launch import refuse_leaks
+from fmlab.studies.needed import count_embedded, labelled_codes, state_of
 
 BYTES_PER_NUMBER = 4
 MODEL_OVERHEAD_BYTES = 1 << 30  # the worker itself: Python, torch, buffers of one batch
@@ -89,10 +83,9 @@ def plan(home: Home, store: Store, config: StudyConfig) -> Plan:
     except FMLabError as error:
         refusals.append(str(error))
     finished = store.finished_keys([request.key for request in grid.requests])
-    images, tests = _tables(grid.dataset.folder, grid.dataset.card.content_hash)
-    if tests.empty:
+    if not len(labelled_codes(state_of(grid.dataset))[1]):
         refusals.append(f"Dataset {config.dataset!r} has no labelled test images. Attach a test set, or draw a split.")
-    backbones = tuple(_backbone_plan(home, store, grid, card, finished, images, tests) for card in grid.cards)
+    backbones = tuple(_backbone_plan(home, store, grid, card, finished) for card in grid.cards)
     missing = [each.images - each.images_cached for each in backbones]
     widths = [card.width for card in grid.cards]
     return Plan(
@@ -111,29 +104,10 @@ def plan(home: Home, store: Store, config: StudyConfig) -> Plan:
     )
 
 
-@lru_cache(maxsize=4)
-def _tables(folder: Path, content_hash: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Training and scored test rows; `content_hash` names the dataset's state, for the cache."""
-    rows = read_manifest(folder, ["label", "split", "scored", "content_hash"])
-    rows = rows[rows["label"].notna() & rows["split"].notna()]
-    testing = ~rows["split"].isin((TRAIN, VALIDATION)) & rows["scored"]
-    return rows[rows["split"] == TRAIN], rows[testing]
-
-
-def _backbone_plan(
-    home: Home,
-    store: Store,
-    grid: Grid,
-    card: BackboneCard,
-    finished: set[str],
-    images: pd.DataFrame,
-    tests: pd.DataFrame,
-) -> BackbonePlan:
+def _backbone_plan(home: Home, store: Store, grid: Grid, card: BackboneCard, finished: set[str]) -> BackbonePlan:
     cells = [request for request in grid.requests if request.config["backbone"] == card.key]
     missing = [request for request in cells if request.key not in finished]
-    used = _used(grid, missing)
-    needed = pd.concat([images["content_hash"].iloc[used], tests["content_hash"]]).drop_duplicates() if missing else []
-    cached = _cached(home, grid, card, cells[0].config, needed) if len(needed) else 0
+    images, cached = _images(home, grid, card, missing) if missing else (0, 0)
     device = devices()[0]
     measured = store.measurement(device, card.key, "images_per_second")
     speed = measured or GUESSED_SPEED[device.split(":")[0]] / max(card.parameters, 100_000)
@@ -143,35 +117,32 @@ def _backbone_plan(
         key=card.key,
         cells=len(cells),
         cells_cached=len(cells) - len(missing),
-        images=len(needed),
+        images=images,
         images_cached=cached,
         images_per_second=speed,
         measured=measured is not None,
-        seconds=(len(needed) - cached) / speed + solving,
+        seconds=(images - cached) / speed + solving,
     )
 
 
-def _used(grid: Grid, missing: list[RunRequest]) -> np.ndarray:
-    """Positions of the training items that some missing cell needs: subsets are nested, so the largest of each seed."""
+def _images(home: Home, grid: Grid, card: BackboneCard, missing: list[RunRequest]) -> tuple[int, int]:
+    """How many images the missing cells of a backbone need embedded, and how many of them are."""
+    cell = missing[0].config
+    preprocessing = Preprocessing(cell["style"], cell["mask_sector"])
+    pixels = grid.dataset.card.pixels_key
+    request = request_embeddings(home, pixels, card, preprocessing, cell["feature"], cell["precision"])
+    return count_embedded(home, state_of(grid.dataset), _largest(missing), request)
+
+
+def _largest(missing: list[RunRequest]) -> tuple[Subset, ...]:
+    """The subsets that hold all that some missing cell needs: they are nested, so the largest of each seed."""
     largest: dict[tuple[str, int], Subset] = {}
     for request in missing:
         subset = Subset(**request.config["subset"])
         key = (subset.scheme, subset.seed)
         if key not in largest or largest[key].size < subset.size:
             largest[key] = subset
-    used = np.zeros(len(grid.items.image_ids), bool)
-    for positions in draw_all(grid.items, list(largest.values())):
-        used[positions] = True
-    return np.flatnonzero(used)
-
-
-def _cached(home: Home, grid: Grid, card: BackboneCard, cell: dict[str, Any], needed: pd.Series) -> int:
-    """How many of the needed images are embedded already."""
-    preprocessing = Preprocessing(cell["style"], cell["mask_sector"])
-    request = request_embeddings(
-        home, grid.dataset.card.pixels_key, card, preprocessing, cell["feature"], cell["precision"]
-    )
-    return int(open_cache(home, request).have(make_items(content_codes(needed))).sum())
+    return tuple(largest.values())
 
 
 def _warnings(grid: Grid) -> list[str]:

@@ -4,8 +4,6 @@ In: cards of the catalogue, finished runs of kind `latency`, a frame of a datase
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +12,7 @@ import streamlit as st
 from fmlab.backbones.cards import BackboneCard
 from fmlab.backbones.catalogue import on_disk
 from fmlab.data.preprocessing import Style, seen_by_model, styled
+from fmlab.runs.records import MeasuredLatency, measured_latency
 from fmlab.runs.requests import request_run
 from fmlab.runs.store import Store
 from fmlab.settings import Home
@@ -31,23 +30,13 @@ DOMAINS = {
 }
 
 
-@dataclass(frozen=True)
-class Latency:
-    """The newest measurement of a backbone."""
-
-    milliseconds: float  # one image, median
-    spread: float | None  # milliseconds, half the distance between the quartiles
-    images_per_second: float  # at the best batch
-    batch: int | None
-    device: str
-
-
-def latencies(store: Store) -> dict[str, Latency]:
+def latencies(store: Store) -> dict[str, MeasuredLatency]:
     """Backbone → its newest finished measurement."""
     runs = store.runs()
     done = runs[(runs["kind"] == "latency") & (runs["state"] == "done")].sort_values("finished")
     newest = done.drop_duplicates("backbone", keep="last")
-    return {backbone: _latency(store, key) for backbone, key in zip(newest["backbone"], newest["key"], strict=True)}
+    keys = zip(newest["backbone"], newest["key"], strict=True)
+    return {backbone: measured_latency(store.run(key)) for backbone, key in keys}
 
 
 def show_failed_measurements(store: Store) -> None:
@@ -61,19 +50,7 @@ def show_failed_measurements(store: Store) -> None:
         )
 
 
-def _latency(store: Store, key: str) -> Latency:
-    run = store.run(key)
-    result: dict[str, Any] = run.result or {}
-    return Latency(
-        milliseconds=float(result["batch1_ms"]),
-        spread=result.get("batch1_spread_ms"),
-        images_per_second=float(result["images_per_second"]),
-        batch=result.get("batch"),
-        device=str(result.get("device") or run.device),
-    )
-
-
-def catalogue_table(home: Home, cards: Sequence[BackboneCard], measured: Mapping[str, Latency]) -> pd.DataFrame:
+def catalogue_table(home: Home, cards: Sequence[BackboneCard], measured: Mapping[str, MeasuredLatency]) -> pd.DataFrame:
     """One row per backbone, the numbers as numbers so that a click on a column sorts."""
     rows = []
     for card in cards:
@@ -87,12 +64,19 @@ def catalogue_table(home: Home, cards: Sequence[BackboneCard], measured: Mapping
                 "Input, px": card.spec.size,
                 "One image, ms": latency.milliseconds if latency else None,
                 "Images per second": round(latency.images_per_second) if latency else None,
+                "Measured": _measured_when(latency),
                 "On this disk": on_disk(card, home),
                 "Licence of weights": card.licence_weights or ("none needed" if not card.files else "unknown"),
                 "Trained on": _domain(card),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _measured_when(latency: MeasuredLatency | None) -> str | None:
+    if latency is None or latency.processor_share is None:
+        return None
+    return "while busy, measure again" if latency.disturbed else "undisturbed"
 
 
 def show_table(table: pd.DataFrame) -> None:
@@ -110,11 +94,12 @@ def show_table(table: pd.DataFrame) -> None:
             "On this disk": column.CheckboxColumn(help="Usable without fetching anything"),
             "One image, ms": column.NumberColumn(format="%.3g", help="Median, batch of one"),
             "Images per second": column.NumberColumn(format="localized", help="At the best batch size"),
+            "Measured": column.TextColumn(help="Whether the machine had something else to do meanwhile"),
         },
     )
 
 
-def show_cards(home: Home, cards: Sequence[BackboneCard], measured: Mapping[str, Latency]) -> None:
+def show_cards(home: Home, cards: Sequence[BackboneCard], measured: Mapping[str, MeasuredLatency]) -> None:
     """The catalogue as cards, three in a row."""
     for start in range(0, len(cards), CARDS_IN_A_ROW):
         row = cards[start : start + CARDS_IN_A_ROW]
@@ -123,7 +108,7 @@ def show_cards(home: Home, cards: Sequence[BackboneCard], measured: Mapping[str,
                 _show_card(home, card, measured.get(card.key))
 
 
-def _show_card(home: Home, card: BackboneCard, latency: Latency | None) -> None:
+def _show_card(home: Home, card: BackboneCard, latency: MeasuredLatency | None) -> None:
     st.markdown(f"**{escaped(card.title)}**")
     with st.container(horizontal=True, gap="xsmall"):
         if card.floor:
@@ -150,14 +135,15 @@ def _show_card(home: Home, card: BackboneCard, latency: Latency | None) -> None:
         st.caption(escaped(card.citation))
 
 
-def latency_text(latency: Latency | None) -> str:
-    """`12.3 ± 0.4 ms for one image, 210 images per second (cpu)`."""
+def latency_text(latency: MeasuredLatency | None) -> str:
+    """`12.3 ± 0.4 ms for one image, 210 images per second (cpu)`, and a warning if the machine was busy."""
     if latency is None:
         return "not measured"
     spread = f" ± {latency.spread:.2g}" if latency.spread is not None else ""
     return (
         f"{latency.milliseconds:.3g}{spread} ms for one image, {latency.images_per_second:,.0f} images per second "
         f"({escaped(latency.device)})"
+        + (", measured while the machine was busy: measure again" if latency.disturbed else "")
     )
 
 

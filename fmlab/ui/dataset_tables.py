@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from fmlab.data.manifest import TRAIN, VALIDATION, Card, Dataset, to_pandas
 from fmlab.data.preprocessing import mask_outside
-from fmlab.errors import BadInput
+from fmlab.data.store import stored_images
 from fmlab.ui.pictures import Tile, data_url
 
 UNREADABLE_SHOWN = 1000
@@ -76,21 +76,7 @@ def sample_tiles(dataset: Dataset, split: str | None, per_class: int, outline: b
 
 
 def image_facts(dataset: Dataset, image_ids: Sequence[str]) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
-    """Pixels, uint8 (H, W) or (H, W, 3), and the manifest row of a few images, without reading the whole index."""
-    wanted = pc.field("image_id").isin(list(image_ids))
-    columns = ["image_id", "label", "split", "site", "sector", "path", "frame"]
-    try:
-        manifest = pq.read_table(dataset.folder / "manifest.parquet", columns=columns, filters=wanted).to_pylist()
-        index = pq.read_table(dataset.folder / "store" / "index.parquet", filters=wanted).to_pylist()
-        rows = {row["image_id"]: row for row in manifest}
-        return {place["image_id"]: (_pixels(dataset, place), rows[place["image_id"]]) for place in index}
-    except (OSError, ValueError, KeyError) as error:  # a missing file, one cut short, an image without its row
-        raise BadInput(
-            f"The stored images of dataset {dataset.name!r} are missing or damaged ({error}). Import it again."
-        ) from error
-
-
-def _pixels(dataset: Dataset, place: dict[str, Any]) -> np.ndarray:
-    shape = (place["height"], place["width"]) + ((3,) if place["channels"] == 3 else ())
-    shard = dataset.folder / "store" / f"shard-{place['shard']:05d}.bin"
-    return np.fromfile(shard, np.uint8, count=int(np.prod(shape)), offset=place["offset"]).reshape(shape)
+    """Pixels, uint8 (H, W) or (H, W, 3), and the manifest row of a few images."""
+    rows = dataset.rows_of(image_ids, ["label", "split", "site", "sector", "path", "frame"])
+    pixels = stored_images(dataset.folder / "store", image_ids)
+    return {row["image_id"]: (pixels[row["image_id"]], row) for row in rows}

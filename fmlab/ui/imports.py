@@ -37,7 +37,7 @@ READERS: dict[str, tuple[str, tuple[str, ...]]] = {
             "split_column",
         ),
     ),
-    "dicom": ("DICOM files", ("frames", "stride")),
+    "dicom": ("DICOM files", ("labels", "frames", "stride")),
     "video": ("Clips", ("patient_pattern", "frames", "stride")),
     "npz": ("MedMNIST .npz", ()),
 }
@@ -45,6 +45,7 @@ HINTS = {
     "patient_pattern": r"Regular expression with one group, as ^(\d+)_ for 123_4.png",
     "frames": "At most so many frames of each clip, evenly spaced",
     "stride": "Every so-manieth frame of each clip",
+    "labels": "A CSV of two columns: path of a file within the source, and its class. Without it, folders are classes",
 }
 
 
@@ -70,21 +71,30 @@ def import_form(home: Home) -> None:
     with naming:
         name = st.text_input("Name of the dataset", key="import_name", placeholder="echo-2024", max_chars=64)
         reader = st.selectbox("Layout", list(READERS), format_func=lambda key: READERS[key][0], key="import_reader")
-    options = _options(READERS[reader][1])
+    options = _options(READERS[reader][1], dropping=where == "Drop files")
     if st.button("Import", type="primary", icon=":material/download:", disabled=not (name and (typed or dropped))):
         key = request_import(home, typed, dropped, name, reader, options)
         st.session_state.setdefault("imports", []).append(key)
         st.rerun()
 
 
-def _options(names: Sequence[str]) -> dict[str, Any]:
-    """Inputs for the options of a reader; what was left empty is not among them."""
+def _options(names: Sequence[str], dropping: bool) -> dict[str, Any]:
+    """Inputs for the options of a reader; what was left empty is not among them. Tables come as the images do."""
     values: dict[str, Any] = {}
     if names:
         with st.container(horizontal=True, key="import_options"):
             for name in names:
                 label, hint = name.replace("_", " ").capitalize(), HINTS.get(name)
-                if ReaderOptions.model_fields[name].annotation == int | None:
+                if name == "labels" and dropping:
+                    table = st.file_uploader(
+                        label, ["csv", "tsv", "txt"], help=hint, key="option_labels_file", width=320
+                    )
+                    values[name] = [table] if table else []
+                elif name == "labels":
+                    values[name] = st.text_input(
+                        label, help=hint, key="option_labels", placeholder="/data/echo/classes.csv", width=320
+                    ).strip()
+                elif ReaderOptions.model_fields[name].annotation == int | None:
                     values[name] = st.number_input(
                         label, min_value=1, value=None, step=1, help=hint, key=f"option_{name}", width=160
                     )
@@ -96,18 +106,30 @@ def _options(names: Sequence[str]) -> dict[str, Any]:
 def request_import(
     home: Home, typed: str, dropped: Sequence[Any], name: str, reader: str, options: dict[str, Any]
 ) -> str:
-    """Check what can be checked at once and queue the import; returns the key of its run."""
+    """Check what can be checked at once and queue the import; returns the key of its run.
+
+    `options` as `reader_options` takes them; `labels` is the full path of a table, or a list of one dropped file.
+    """
     check_name(name)
     if name in dataset_names(home):
         raise NameTaken(f"A dataset {name!r} exists already. Choose another name, or remove that one first.")
+    reader_options(**{key: value for key, value in options.items() if key != "labels"})
+    if "labels" in options:
+        options = options | {"labels": str(_kept(home, options["labels"], "table"))}
+    source = _kept(home, dropped or typed, "folder, table or file")
     plain = reader_options(**options).model_dump(mode="json", exclude_none=True)
-    source = (
-        keep_dropped(home, [(file.name, file) for file in dropped]) if dropped else Path(typed.strip()).expanduser()
-    )
-    if not source.is_absolute() or not source.exists():
-        raise BadInput(f"There is nothing at {str(source)!r}. Give the full path of a folder, table or file.")
     config = {"source": str(source), "name": name, "reader": reader, "options": plain}
     return request_run(session.store(), "import", config, f"Import {name}", by=session.actor()).key
+
+
+def _kept(home: Home, given: str | Sequence[Any], what: str) -> Path:
+    """Where a typed path leads, or where dropped files are kept; a path that leads nowhere raises `BadInput`."""
+    if not isinstance(given, str):
+        return keep_dropped(home, [(file.name, file) for file in given])
+    path = Path(given.strip()).expanduser()
+    if not path.is_absolute() or not path.exists():
+        raise BadInput(f"There is nothing at {str(path)!r}. Give the full path of a {what}.")
+    return path
 
 
 def import_outcomes() -> None:
@@ -126,7 +148,9 @@ def import_outcomes() -> None:
             result = run.result or {}
             st.toast(f"{name}: {count(result.get('images'), 'image')} imported.", icon=":material/check:")
             st.session_state.update({"dataset": run.config["name"], "import_name": "", "import_path": ""})
-            forget_dropped(store.home, Path(run.config["source"]))
+            for place in (run.config["source"], run.config.get("options", {}).get("labels")):
+                if place is not None:
+                    forget_dropped(store.home, Path(place))
         else:
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.error(f"{name} was not imported: {escaped(run.reason or run.state)}", icon=":material/error:")

@@ -13,13 +13,13 @@ import streamlit as st
 from fmlab.backbones.catalogue import catalogue, on_disk
 from fmlab.data.manifest import Dataset, dataset_names, open_dataset
 from fmlab.data.preprocessing import mask_outside
-from fmlab.data.store import ImageStore
+from fmlab.data.store import stored_images
 from fmlab.embeddings.projection import read_projection
 from fmlab.errors import NotFound
 from fmlab.plots.projection import CORRECT, WRONG, projection_map
 from fmlab.plots.wording import adaptation_name, in_usual_order
-from fmlab.runs.records import RETRIABLE, UNFINISHED, Run, RunRequest
-from fmlab.runs.requests import request_run
+from fmlab.runs.records import RETRIABLE, UNFINISHED, Run
+from fmlab.runs.requests import projection_request, request_run
 from fmlab.runs.store import Store
 from fmlab.settings import Home
 from fmlab.studies.scoring import item_table
@@ -87,8 +87,7 @@ def choose_map(home: Home, store: Store) -> ChosenMap | None:
 
 def find_projection(chosen: ChosenMap) -> Run | None:
     """The run that makes this very projection of these very images, whatever became of it; None: never asked for."""
-    address = chosen.config | {"content_hash": chosen.dataset.card.content_hash}
-    key = RunRequest("project", chosen.config, address, group="", title="").key
+    key = projection_request(chosen.home, chosen.config).key
     try:
         return chosen.store.run(key)
     except NotFound:
@@ -122,7 +121,7 @@ def _request(chosen: ChosenMap, run: Run | None) -> None:
 def show_map(chosen: ChosenMap, run: Run) -> None:
     """The map of a finished projection and the images selected on it."""
     points = read_projection(chosen.home.path / str((run.result or {}).get("projection", "")))
-    facts = chosen.dataset.manifest(["image_id", "label", "split", "site", "sector"])
+    facts = chosen.dataset.manifest(["image_id", "label", "split", "site"])
     table = points.merge(facts, on="image_id", how="inner", validate="one_to_one")
     studies = _studies_of(chosen)
     colours = {title: name for name, title in (COLOURS | (ANSWER_COLOURS if studies else {})).items()}
@@ -212,11 +211,13 @@ def _show_selection(dataset: Dataset, rows: pd.DataFrame) -> None:
     st.markdown(f"**{count(len(rows), 'image')} selected:** {listed}")
     if len(rows) > MOST_THUMBNAILS:
         st.caption(f"The first {MOST_THUMBNAILS} are shown.")
-    store = ImageStore(dataset.folder / "store")
-    gallery(_tiles(store, rows.head(MOST_THUMBNAILS)), key="selection", tile_width=130)
+    gallery(_tiles(dataset, rows.head(MOST_THUMBNAILS)), key="selection", tile_width=130)
 
 
-def _tiles(store: ImageStore, rows: pd.DataFrame) -> Sequence[Tile]:
+def _tiles(dataset: Dataset, rows: pd.DataFrame) -> Sequence[Tile]:
+    ids = rows["image_id"].astype(str).tolist()
+    pixels = stored_images(dataset.folder / "store", ids)
+    sectors = {row["image_id"]: row["sector"] for row in dataset.rows_of(ids, ["sector"])}
     tiles = []
     for row in rows.itertuples():
         prediction = getattr(row, "prediction", None)
@@ -224,7 +225,8 @@ def _tiles(store: ImageStore, rows: pd.DataFrame) -> Sequence[Tile]:
         facts = [str(row.split)] + ([f"site {row.site}"] if isinstance(row.site, str) else [])
         facts += [f"answer {prediction}"] if answered else []
         tone = "plain" if not answered else "good" if prediction == row.label else "bad"
-        url = data_url(mask_outside(store.read_id(str(row.image_id)), row.sector), longest_side=260)
+        image = str(row.image_id)
+        url = data_url(mask_outside(pixels[image], sectors[image]), longest_side=260)
         label = row.label if isinstance(row.label, str) else "no label"
-        tiles.append(Tile(str(row.image_id), url, label, " · ".join(facts), tone))
+        tiles.append(Tile(image, url, label, " · ".join(facts), tone))
     return tiles

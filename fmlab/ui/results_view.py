@@ -119,7 +119,7 @@ def show_table(study: ChosenStudy) -> None:
 
 def show_cost(study: ChosenStudy) -> None:
     """Accuracy at the largest size against measured latency; says how to measure where nothing was."""
-    device, measured = _latencies(study)
+    device, measured, disturbed = _latencies(study)
     points = curve(study.table[study.table["size"] == study.table["size"].max()])
     points = points[points["backbone"].isin(measured)]
     if points.empty:
@@ -146,10 +146,18 @@ def show_cost(study: ChosenStudy) -> None:
     missing = [key for key in study.backbones if key not in measured]
     if missing:
         st.caption(f"Not measured on this device: {escaped(', '.join(missing))}. The Backbones page measures them.")
+    if disturbed:
+        st.caption(
+            f"Measured while the machine was busy, and so too slow: {escaped(', '.join(disturbed))}. "
+            "Measure again on the Backbones page."
+        )
 
 
-def _latencies(study: ChosenStudy) -> tuple[str, dict[str, tuple[float, int]]]:
-    """Milliseconds for one image and parameters of the study's backbones, on the device that most were measured on."""
+def _latencies(study: ChosenStudy) -> tuple[str, dict[str, tuple[float, int]], list[str]]:
+    """Milliseconds for one image and parameters of the study's backbones, on the device that most were measured on.
+
+    Then those whose measurement was disturbed.
+    """
     measured = {key: latency for key, latency in latencies(study.store).items() if key in study.backbones}
     counts = Counter(latency.device for latency in measured.values())
     device = counts.most_common(1)[0][0] if counts else ""
@@ -158,7 +166,7 @@ def _latencies(study: ChosenStudy) -> tuple[str, dict[str, tuple[float, int]]]:
         parameters = parameter_count(study, key)
         if latency.device == device and parameters is not None:
             facts[key] = (latency.milliseconds, parameters)
-    return device, facts
+    return device, facts, [key for key in facts if measured[key].disturbed]
 
 
 def parameter_count(study: ChosenStudy, key: str) -> int | None:

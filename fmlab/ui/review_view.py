@@ -4,7 +4,7 @@ In: a `ChosenStudy`, the run in the address. Out: a dark reading surface, whatev
 shown: no path, no patient, no sequence name.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,9 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from fmlab.data.manifest import Dataset
 from fmlab.data.preprocessing import mask_outside
-from fmlab.data.store import ImageStore
+from fmlab.data.store import stored_images
 from fmlab.plots.wording import adaptation_name, percent, size_text
 from fmlab.review.queue import SCORE_PREFIX, Level, filtered, misclassified, page_of, pages
 from fmlab.studies.scoring import item_table
@@ -28,6 +29,7 @@ PER_PAGE = 24
 TILE_WIDTHS = {"Small": 150, "Medium": 220, "Large": 320}  # CSS pixels
 CLASSES_SHOWN = 5
 LARGE_SIDE = 1024  # pixels of the chosen image: no stored image is larger
+FRAME_SIDE = 240  # pixels of the frames below it
 READING = "reading"
 SUMMARY_WIDTH = 740  # CSS pixels: beside the button on a small laptop
 WHOLE_HELP = "Also show what lies outside the ultrasound sector. Text burnt in there may name a patient."
@@ -60,7 +62,7 @@ def show_review(study: ChosenStudy, choice: DeltaGenerator, sum_up: DeltaGenerat
         everything = misclassified(items, level)
         queue = _choose_filters(everything)
         width = TILE_WIDTHS[links.choose_segment("Pictures", list(TILE_WIDTHS), "pictures", "Medium") or "Medium"]
-        pictures = _Pictures.of(study, whole=links.switch("Whole frame", "whole", help=WHOLE_HELP))
+        pictures = Pictures(study.dataset, links.switch("Whole frame", "whole", help=WHOLE_HELP))
     with sum_up:
         _sum_up(study, cell, run, everything, level)
     if queue.empty:
@@ -111,37 +113,36 @@ def _choose_page(queue: pd.DataFrame) -> int:
 
 
 @dataclass(frozen=True)
-class _Pictures:
+class Pictures:
     """Images as they may be shown: what is burnt in outside the ultrasound sector is blacked out unless asked for."""
 
-    store: ImageStore
-    sectors: Mapping[str, np.ndarray]
+    dataset: Dataset
+    whole: bool
 
-    @classmethod
-    def of(cls, study: ChosenStudy, whole: bool) -> "_Pictures":
-        store = ImageStore(study.dataset.folder / "store")
-        if whole:
-            return cls(store, {})
-        rows = study.dataset.manifest(["image_id", "sector"])
-        rows = rows[rows["sector"].notna()]
-        return cls(store, dict(zip(rows["image_id"], rows["sector"], strict=True)))
-
-    def url(self, image: str, longest_side: int) -> str:
-        """One image as a data URL."""
-        return data_url(mask_outside(self.store.read_id(image), self.sectors.get(image)), longest_side=longest_side)
+    def of(self, images: pd.Series) -> dict[str, np.ndarray]:
+        """The pixels of a few images by id."""
+        ids = images.astype(str).tolist()
+        pixels = stored_images(self.dataset.folder / "store", ids)
+        if self.whole:
+            return pixels
+        rows = self.dataset.rows_of(ids, ["sector"])
+        return {row["image_id"]: mask_outside(pixels[row["image_id"]], row["sector"]) for row in rows}
 
 
-def _grid_and_image(pictures: _Pictures, rows: pd.DataFrame, items: pd.DataFrame, level: Level, width: int) -> None:
+def _grid_and_image(pictures: Pictures, rows: pd.DataFrame, items: pd.DataFrame, level: Level, width: int) -> None:
     left, right = st.columns([3, 2], gap="medium")
+    pixels = pictures.of(rows["image_id"])
     with left:
         tiles = [
-            Tile(str(row.image_id), pictures.url(str(row.image_id), 2 * width), *_captions(row))
+            Tile(str(row.image_id), data_url(pixels[str(row.image_id)], longest_side=2 * width), *_captions(row))
             for row in rows.itertuples()
         ]
         chosen = gallery(tiles, key="misclassified", tile_width=width, selectable=True)
     with right:
         row = rows[rows["image_id"] == chosen].iloc[0] if chosen else rows.iloc[0]
-        _show_one(pictures, row, items, level)
+        _show_one(row, pixels[str(row["image_id"])])
+        if level == "sequence":
+            _show_frames(pictures, row, items)
 
 
 def _captions(row: Any) -> tuple[str, str]:
@@ -152,21 +153,19 @@ def _captions(row: Any) -> tuple[str, str]:
     return words, f"{row.rank} · score {row.score:.2f}, ahead by {row.margin:.2f}"
 
 
-def _show_one(pictures: _Pictures, row: pd.Series, items: pd.DataFrame, level: Level) -> None:
+def _show_one(row: pd.Series, pixels: np.ndarray) -> None:
     """The chosen image large, with everything that is known of its answer."""
-    picture = Tile(str(row["image_id"]), pictures.url(str(row["image_id"]), LARGE_SIDE), "")
+    picture = Tile(str(row["image_id"]), data_url(pixels, longest_side=LARGE_SIDE), "")
     gallery([picture], key="large", tile_width=360, square=False)
     st.markdown(f"Truth **{escaped(row['label'])}** · answer **{escaped(row['predicted'])}**")
     facts = [f"number {int(row['rank'])} of the queue"]
     if pd.notna(row["site"]):
         facts.append(f"site {escaped(row['site'])}")
-    if level == "sequence":
+    if "votes" in row:
         facts.append(f"{int(row['votes'])} of {int(row['images'])} images gave this answer")
     st.caption(" · ".join(facts))
     st.markdown(score_lines(row))
     st.caption("Scores order the classes; they are not probabilities.")
-    if level == "sequence":
-        _show_frames(pictures, row, items)
 
 
 def score_lines(row: pd.Series) -> str:
@@ -179,14 +178,16 @@ def score_lines(row: pd.Series) -> str:
     return "\n".join(["| class | score | |", "|:--|--:|:--|", *lines])
 
 
-def _show_frames(pictures: _Pictures, row: pd.Series, items: pd.DataFrame) -> None:
+def _show_frames(pictures: Pictures, row: pd.Series, items: pd.DataFrame) -> None:
     here = (items["sequence_id"] == row["sequence_id"]) & (items["test_set"] == row["test_set"])
-    frames: Sequence[Any] = list(items[here].sort_values("frame").itertuples())
+    voted = items[here].sort_values("frame")
+    frames: Sequence[Any] = list(voted.itertuples())
+    pixels = pictures.of(voted["image_id"])
     st.caption("The images of this sequence that voted:")
     tiles = [
         Tile(
             str(frame.image_id),
-            pictures.url(str(frame.image_id), 240),
+            data_url(pixels[str(frame.image_id)], longest_side=FRAME_SIDE),
             str(frame.predicted),
             f"frame {frame.frame}",
             "good" if frame.correct else "bad",

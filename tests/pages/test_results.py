@@ -98,20 +98,34 @@ def test_an_address_of_what_is_gone_opens_all_the_same(open_page, home):
     assert not page.error
 
 
-def test_accuracy_against_speed_appears_once_a_latency_was_measured(open_page, home):
-    store = make_study(home)
+def finish_latency(store, **facts):
+    """A latency of pixels-24 as a worker would leave it."""
     asked = request_run(store, "latency", {"backbone": "pixels-24"}, "latency", Actor("tester", "test"))
     queue = Queue(store)
     queue.acquire()
     queue.claim(files=False, device="cpu")
     result = {"batch1_ms": 0.5, "images_per_second": 2000.0, "device": "a processor"}
-    queue.finish({asked.key: result}, 1.0)
+    queue.finish({asked.key: result | facts}, 1.0)
     queue.release()
+
+
+def test_accuracy_against_speed_appears_once_a_latency_was_measured(open_page, home):
+    finish_latency(make_study(home))
     page = open_page("results", study="made")
     assert not page.exception
     assert not page.error
     assert len(page.get("plotly_chart")) == 3
     assert "Not measured on this device: efficientnet" in text_of(page)
+    assert "busy" not in text_of(page)
+
+
+def test_a_latency_measured_on_a_busy_machine_is_marked_where_it_is_shown(open_page, home):
+    finish_latency(make_study(home), processor_share=0.5)
+    assert "Measured while the machine was busy, and so too slow: pixels" in text_of(open_page("results", study="made"))
+    page = open_page("backbones")
+    table = next(frame.value for frame in page.dataframe if "Measured" in frame.value)
+    assert table.set_index("Key")["Measured"].dropna().to_dict() == {"pixels-24": "while busy, measure again"}
+    assert "measured while the machine was busy" in text_of(open_page("backbones", view="Cards"))
 
 
 def test_a_study_without_a_finished_run_says_that_it_will_come(open_page, home):

@@ -1,11 +1,13 @@
 """The Review page on an empty, a full and a broken home; nothing identifying reaches it."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from fmlab.data.writer import CardFacts, DatasetWriter, ImageRow
 from fmlab.studies.results import results
 from fmlab.studies.scoring import item_table
-from fmlab.ui.review_view import score_lines
+from fmlab.ui.review_view import Pictures, score_lines
 from tests.pages.conftest import text_of
 from tests.pages.made_study import launch_study, make_dataset, make_study
 
@@ -74,3 +76,18 @@ def test_a_class_name_cannot_break_out_of_the_table():
     row = pd.Series({"label": "a|b", "predicted": "<b>c</b>", "score_a|b": 1.0, "score_<b>c</b>": 2.0})
     assert "<b>" not in score_lines(row)
     assert "| a\\|b | 1.00 | truth |" in score_lines(row)
+
+
+def test_what_lies_outside_the_sector_is_black_unless_asked_for(home):
+    writer = DatasetWriter(home, "sectors")
+    left_half = (0.0, 0.0, 0.5, 0.0, 0.5, 1.0, 0.0, 1.0)
+    for name, sector in (("with.png", left_half), ("without.png", None)):
+        writer.add(ImageRow(name, label=name, split="T1", sector=sector), np.full((8, 8), 200, np.uint8))
+    dataset = writer.finish(CardFacts("toy"))
+    table = dataset.manifest(["image_id", "label"])
+    ids = dict(zip(table["label"], table["image_id"], strict=True))
+    shown = Pictures(dataset, whole=False).of(table["image_id"])
+    assert (shown[ids["with.png"]][:, :3] == 200).all()
+    assert (shown[ids["with.png"]][:, 5:] == 0).all()
+    assert (shown[ids["without.png"]] == 200).all()
+    assert (Pictures(dataset, whole=True).of(table["image_id"])[ids["with.png"]] == 200).all()

@@ -1,5 +1,7 @@
 """What the pages that prepare and run a study promise: names as text, refusals in words, the right run acted on."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -7,9 +9,12 @@ from safetensors.numpy import save_file
 from fmlab.backbones.catalogue import catalogue
 from fmlab.data.writer import CardFacts, DatasetWriter, ImageRow
 from fmlab.errors import BadInput
+from fmlab.readers.intake import import_dataset
+from fmlab.readers.sources import reader_options
 from fmlab.runs.store import open_store
 from fmlab.ui.backbone_form import add
 from fmlab.ui.format import escaped
+from tests.contract.reader_miniatures import dicom, speckle
 from tests.pages.conftest import text_of
 from tests.pages.made_study import launch_study, make_dataset, make_study
 
@@ -75,6 +80,65 @@ def test_an_import_is_a_run_with_the_options_given(open_page, home, tmp_path):
         "reader": "table",
         "options": {"label_column": "view"},
     }
+
+
+def choose_dicom(drawn, name):
+    drawn.text_input(key="import_name").set_value(name)
+    drawn.selectbox(key="import_reader").set_value("dicom").run()
+
+
+def finish_import(home):
+    """What the worker does with the import that was asked for; its dataset."""
+    store = open_store(home)
+    runs = store.runs()
+    config = store.run(runs["key"].iloc[0]).config
+    options = reader_options(**config["options"])
+    return import_dataset(
+        home, Path(config["source"]), config["name"], reader=config["reader"], options=options, processes=0
+    )
+
+
+def test_classes_of_dicom_files_can_come_from_a_table(open_page, home, tmp_path):
+    for seed, place in enumerate(("one/a.dcm", "two/b.dcm")):
+        dicom(tmp_path / "images" / place, speckle(seed), patient=f"p{seed}")
+    (tmp_path / "classes.csv").write_text("path,label\none/a.dcm,A4C\ntwo/b.dcm,PLAX\n")
+    drawn = open_page("datasets")
+    drawn.text_input(key="import_path").set_value(str(tmp_path / "images"))
+    choose_dicom(drawn, "new")
+    drawn.text_input(key="option_labels").set_value("classes.csv").run()
+    button(drawn, "Import").click().run()
+    assert "Give the full path of a table" in drawn.error[0].value
+    assert open_store(home).runs().empty
+    drawn.text_input(key="option_labels").set_value(str(tmp_path / "classes.csv")).run()
+    button(drawn, "Import").click().run()
+    assert not drawn.exception
+    assert finish_import(home).card.class_counts == {"A4C": 1, "PLAX": 1}
+
+
+def test_a_dropped_table_names_the_classes_of_dropped_dicom_files(open_page, home, tmp_path):
+    """The table is kept beside the images, not among them, and removed with them once the import is done."""
+    for seed, name in enumerate(("a.dcm", "b.dcm")):
+        dicom(tmp_path / name, speckle(seed), patient=f"p{seed}")
+    drawn = open_page("datasets")
+    drawn.segmented_control(key="import_from").set_value("Drop files").run()
+    files = [(name, (tmp_path / name).read_bytes(), "application/dicom") for name in ("a.dcm", "b.dcm")]
+    drawn.file_uploader(key="import_files").set_value(files).run()
+    choose_dicom(drawn, "new")
+    drawn.file_uploader(key="option_labels_file").set_value(
+        ("classes.csv", b"a.dcm,A4C\nb.dcm,PLAX\n", "text/csv")
+    ).run()
+    button(drawn, "Import").click().run()
+    assert not drawn.exception
+    dataset = finish_import(home)
+    assert dataset.card.class_counts == {"A4C": 1, "PLAX": 1}
+    assert not any("left out" in note for note in dataset.card.notes)
+    assert len(list(home.uploads.iterdir())) == 2
+    store = open_store(home)
+    with store.writing() as connection:
+        connection.execute("UPDATE runs SET state = 'done', result = '{\"images\": 2}'")
+    drawn.run()
+    assert not drawn.exception
+    assert not list(home.uploads.iterdir())
 
 
 def test_sizes_typed_by_hand_are_refused_before_the_button(open_page, home):

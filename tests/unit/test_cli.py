@@ -219,3 +219,14 @@ def test_a_study_file_runs(fmlab, home, tmp_path):
     status, out, _ = fmlab("study", "run", tmp_path / "study.yaml", "--json")
     assert status == 0
     assert json.loads(out) == {"study": "filed", "runs": {"done": 1}, "notes": []}
+
+
+@pytest.mark.slow
+def test_latency_says_whether_the_machine_was_busy(fmlab):
+    """A real measurement, quiet or not: the warning stands exactly where the share of the processor was low."""
+    status, out, err = fmlab("backbones", "latency", "pixels-24", "--json")
+    assert status == 0
+    row = json.loads(out)[0]
+    assert row["state"] == "done"
+    assert row["disturbed"] == (row["processor_share"] < 0.9)
+    assert row["disturbed"] == ("Measured while the machine was busy" in err)

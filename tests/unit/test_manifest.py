@@ -3,10 +3,11 @@
 import os
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from fmlab.data.folders import previous_folder
-from fmlab.data.manifest import check_name, dataset_names, image_id, open_dataset
+from fmlab.data.manifest import check_name, content_codes, dataset_names, id_codes, image_id, open_dataset
 from fmlab.data.writer import CardFacts, DatasetWriter, ImageRow
 from fmlab.errors import BadInput, NotFound
 
@@ -39,6 +40,18 @@ def test_columns(dataset):
     assert list(dataset.manifest(["label", "split"]).columns) == ["label", "split"]
     with pytest.raises(BadInput, match="has no column nonsense"):
         dataset.manifest(["nonsense"])
+
+
+def test_rows_of_a_few_images_come_in_the_order_asked_for(dataset):
+    """From several blocks of the manifest, the one without a label among them; the same image may be asked for twice."""
+    table = dataset.manifest(["image_id", "frame", "label"]).set_index("frame")
+    frames = [59, 3, 31, 3]
+    rows = dataset.rows_of(table.loc[frames, "image_id"].tolist(), ["frame", "label"])
+    assert [row["frame"] for row in rows] == frames
+    assert [row["label"] for row in rows] == [None, "a", "b", "a"]
+    assert dataset.rows_of([], ["label"]) == []
+    with pytest.raises(NotFound, match=r"1 images are not in dataset 'd', \w{16} for one"):
+        dataset.rows_of([rows[0]["image_id"], image_id("other", 0)], ["label"])
 
 
 def test_opening_reads_no_manifest(home, dataset):
@@ -90,3 +103,14 @@ def test_an_id_is_of_the_path_and_the_frame():
     assert image_id("a.png", 0) == image_id("a.png", 0)
     assert len({image_id("a.png", 0), image_id("a.png", 1), image_id("b.png", 0)}) == 3
     assert len(image_id("a.png", 0)) == 16
+
+
+def test_identities_become_numbers_whatever_holds_them():
+    ids = ["0" * 15 + "a", "ffffffffffffffff"]
+    for held in (ids, pd.Series(ids), pd.Series(ids, dtype=object), np.array(ids), pd.Series(["", *ids])[1:]):
+        assert id_codes(held).tolist() == [10, 2**64 - 1]
+    assert content_codes([ids[0] + ids[1]]).tolist() == [10]
+    assert id_codes([]).dtype == np.uint64
+    for wrong in ("a", "g" * 16, "é" * 8, None):
+        with pytest.raises(BadInput, match="hex digit"):
+            id_codes([ids[0], wrong])

@@ -6,7 +6,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from fmlab.plots.curves import accuracy_curve, percent_range, spread, tick_texts
+from fmlab.plots.curves import accuracy_curve
+from fmlab.plots.panels import percent_range, spread, tick_texts
 
 ROWS = [
     # backbone, adaptation, test_set, size, mean, low, high, seeds
@@ -84,6 +85,15 @@ def test_floors_are_never_solid_and_real_backbones_are(table):
     lines = points(accuracy_curve(table, MAJORITY, "sequences"))
     assert lines["efficientnet-lite0", "T1"].line.dash == "solid"
     assert lines["random-vit", "T1"].line.dash != "solid"
+
+
+@pytest.mark.parametrize("prefix", ["backbone-", "random-"])
+def test_every_marker_of_the_palette_can_be_drawn(table, prefix):
+    """Plotly has no asterisk-thin: a study with three floors had no figure at all."""
+    keys = [f"{prefix}{number}" for number in range(9)]
+    both = table.iloc[:1].assign(adaptation="knn"), table.iloc[:1]
+    many = pd.concat([row.assign(backbone=key) for key in keys for row in both])
+    assert len(points(accuracy_curve(many, MAJORITY, "sequences"))) == 9
 
 
 def test_adaptations_differ_in_dash_and_marker_and_keep_the_colour(table):

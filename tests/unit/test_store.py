@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fmlab.data.store import ImageStore, ImageStoreWriter
+from fmlab.data.store import ImageStore, ImageStoreWriter, stored_images
 from fmlab.errors import BadInput, NotFound
 
 
@@ -51,6 +51,25 @@ def test_what_is_not_there_is_said(tmp_path):
     with pytest.raises(NotFound, match=f"{identity(2)} for one"):
         ImageStore(tmp_path).positions([identity(1), identity(2)])
     assert ImageStore(tmp_path).positions([]).size == 0
+
+
+def test_a_few_images_are_read_without_the_rest(tmp_path):
+    writer = ImageStoreWriter(tmp_path)
+    for number in range(5):
+        writer.append(identity(number), np.full((2, 3, 3) if number % 2 else (4, 2), number, np.uint8))
+    writer.close()
+    found = stored_images(tmp_path, [identity(4), identity(1)])
+    assert {name: (image.shape, int(image.max())) for name, image in found.items()} == {
+        identity(4): ((4, 2), 4),
+        identity(1): ((2, 3, 3), 1),
+    }
+    with pytest.raises(NotFound, match=f"{identity(9)} for one"):
+        stored_images(tmp_path, [identity(9)])
+    (tmp_path / "shard-00000.bin").write_bytes(b"short")
+    with pytest.raises(BadInput, match="missing or damaged"):
+        stored_images(tmp_path, [identity(4)])
+    with pytest.raises(BadInput, match="missing or damaged"):
+        stored_images(tmp_path / "nowhere", [identity(4)])
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((2, 2)), np.zeros((2, 2, 4), np.uint8), np.zeros(4, np.uint8)])

@@ -1,10 +1,13 @@
 """From a study's config to its runs and its price. Run: pytest tests/unit/test_studies.py"""
 
+import shutil
 import time
 
+import numpy as np
 import pytest
 
-from fmlab.data.manifest import open_dataset
+from fmlab.data.manifest import content_codes, open_dataset, remove_dataset
+from fmlab.data.subsets import Subset, draw_all
 from fmlab.data.writer import CardFacts, DatasetWriter, ImageRow
 from fmlab.errors import BadInput, NameTaken
 from fmlab.runs.launcher import execute
@@ -13,6 +16,7 @@ from fmlab.runs.store import open_store
 from fmlab.studies.configs import study_config
 from fmlab.studies.grid import lay_out
 from fmlab.studies.launch import launch
+from fmlab.studies.needed import labelled_items, needed_codes, state_of
 from fmlab.studies.planner import plan
 from fmlab.studies.presets import PRESETS, find_preset, preset_config
 from tests.toys import CLASSES, half_bright, halves
@@ -83,6 +87,36 @@ def test_a_plan_counts_what_is_there_and_what_is_missing(home):
     assert more.backbones[0].measured
 
 
+def test_a_plan_forgets_what_is_gone_and_sees_what_changed(home):
+    """What a page keeps between two clicks is dropped with the embeddings, and with the images, that it was counted from."""
+    dataset = halves(home)
+    store = open_store(home)
+    launch(home, store, config(scheme="images", sizes=[48]), ANNA)
+    execute(home)
+    wider = config(name="wider", scheme="images", sizes=[48], adaptations=["logistic"])
+    assert plan(home, store, wider).backbones[0].images_cached == len(dataset.manifest(["image_id"]))
+    shutil.rmtree(home.embeddings)
+    assert plan(home, store, wider).backbones[0].images_cached == 0
+    remove_dataset(home, "halves")
+    fewer = halves(home, patients=23)
+    assert plan(home, store, config(scheme="images", sizes=[45])).backbones[0].images == len(
+        fewer.manifest(["image_id"])
+    )
+
+
+def test_the_images_that_subsets_need_are_each_counted_once(home):
+    dataset = halves(home)
+    state = state_of(dataset)
+    table = dataset.manifest(["content_hash", "split"])
+    train = table["content_hash"][table["split"] == "train"].reset_index(drop=True)
+    subsets = (Subset("images", 10, 0), Subset("images", 10, 1))
+    drawn = np.union1d(*draw_all(labelled_items(state), subsets))
+    wanted = {*content_codes(train[drawn]), *content_codes(table["content_hash"][table["split"] == "T1"])}
+    found = needed_codes(state, subsets).tolist()
+    assert len(found) == len(set(found))
+    assert set(found) == wanted
+
+
 def test_a_plan_says_what_refuses_it(home):
     halves(home)
     store = open_store(home)
@@ -92,8 +126,6 @@ def test_a_plan_says_what_refuses_it(home):
 
 def leaking_dataset(home):
     with DatasetWriter(home, "leaky") as writer:
-        import numpy as np
-
         rng = np.random.default_rng(0)
         for number in range(12):
             side = CLASSES[number % 2]
