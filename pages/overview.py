@@ -1,5 +1,7 @@
 """Overview: what is at work, the latest study's picture, where to go next."""
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from fmlab.ui import session
@@ -9,8 +11,8 @@ from fmlab.ui.overview_view import offer_demo, show_latest, show_next
 from fmlab.ui.progress import live_groups
 
 
-def page() -> None:
-    """Everything that needs the store; a broken one ends this part with one message."""
+def page() -> Callable[[], None] | None:
+    """Everything that needs the store; a broken one ends this part with one message. Returns what draws its figure."""
     home, store = session.home(), session.store()
     studies = store.studies()
     busy = bool(store.groups(active_only=True))
@@ -19,15 +21,16 @@ def page() -> None:
     if busy:
         st.subheader("At work", anchor=False)
     live_groups("overview")
-    if studies:
-        with shown_errors():
-            show_latest(home, store, studies)
+    return show_latest(home, store, studies) if studies else None
 
 
 heading(
     "Overview",
     "FMLab finds out on your own images which vision foundation model to use, and how many labels it needs.",
 )
+draw_figure = None
 with shown_errors():
-    page()
+    draw_figure = page()
 show_next()
+if draw_figure is not None:  # last: the browser stands still while it loads what draws a figure
+    draw_figure()

@@ -3,7 +3,7 @@
 In: the home and its store. Out: one figure at most, and links.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -50,8 +50,8 @@ def _start_demo() -> None:
         start_demo(session.home(), session.store(), by=session.actor())
 
 
-def show_latest(home: Home, store: Store, studies: Sequence[StudyRecord]) -> None:
-    """The curve of the newest study with a result; a newer one without any is named."""
+def show_latest(home: Home, store: Store, studies: Sequence[StudyRecord]) -> Callable[[], None] | None:
+    """The newest study with a result; a newer one without any is named. Returns what puts its curve into its place."""
     newest = studies[0]
     record = next((study for study in studies if store.counts(study.name).get("done")), newest)
     if record is not newest:
@@ -64,8 +64,8 @@ def show_latest(home: Home, store: Store, studies: Sequence[StudyRecord]) -> Non
         st.caption(f"launched {ago(record.created)} by {escaped(record.by)}")
     if study.table.empty:
         st.info("Its first point appears here as soon as a run has finished.", icon=":material/hourglass_top:")
-        return
-    show_figure(_figure(study), key="latest")
+        return None
+    figure, place = _figure(study), st.container()
     synthetic_note(study.synthetic)
     with st.container(horizontal=True, vertical_alignment="center"):
         counts = store.counts(record.name)
@@ -73,6 +73,12 @@ def show_latest(home: Home, store: Store, studies: Sequence[StudyRecord]) -> Non
         st.caption(f"{counts.get('done', 0):,} of {count(total, 'run')} done")
         links.link(links.RESULTS, "All results", ":material/show_chart:", {"study": record.name})
         links.link(links.RUNS, "Its runs", ":material/list_alt:", {"study": record.name})
+
+    def draw() -> None:
+        with place:
+            show_figure(figure, key="latest")
+
+    return draw
 
 
 def _figure(study: ChosenStudy) -> go.Figure:

@@ -47,12 +47,12 @@ def side_by_side(table: pd.DataFrame, size: int, of_sequences: Mapping[str, floa
     The last row is what always answering the most frequent class reaches.
     """
     at_size = table[table["size"] == size]
+    curves = {measure: curve(at_size, measure) for measure in LEVELS}
     columns: dict[str, pd.Series] = {}
     order: pd.Series | None = None
     for test_set in sorted(table["test_set"].unique()):
-        for measure in LEVELS:
-            points = curve(at_size, measure)
-            points = points[points["test_set"] == test_set].set_index(["backbone", "adaptation"])
+        for measure, everywhere in curves.items():
+            points = everywhere[everywhere["test_set"] == test_set].set_index(["backbone", "adaptation"])
             order = points["mean"] if order is None else order
             texts = [percent_interval(row.mean_, row.low, row.high) for row in _renamed(points).itertuples()]
             columns[f"{test_set} {measure_name(measure)}"] = pd.Series(texts, index=points.index, dtype=object)
