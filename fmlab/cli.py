@@ -4,6 +4,7 @@ In: arguments. Out: results on standard output, progress and logs on standard er
 input (one sentence), 1 anything else, 130 interrupted.
 """
 
+import importlib
 import os
 import sys
 from typing import Annotated
@@ -11,44 +12,48 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from fmlab.commands import backbones, data, review, runs, study
 from fmlab.commands.output import HomeOption, actor, home_of, progress_line, say
-from fmlab.data.manifest import dataset_names
 from fmlab.errors import FMLabError
-from fmlab.runs.store import open_store
-from fmlab.studies.demo import DATASET, STUDY, launch_demo_study
 
+SECTIONS = ("data", "backbones", "study", "runs", "review")
 INTERRUPTED = 130
 PORT = 8501
-
-app = typer.Typer(
-    help="Find out on your own medical images which vision foundation model to use.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-app.add_typer(data.app, name="data")
-app.add_typer(backbones.app, name="backbones")
-app.add_typer(study.app, name="study")
-app.add_typer(runs.app, name="runs")
-app.add_typer(review.app, name="review")
-app.command("results")(study.results_command)
-app.command("compare")(study.compare_command)
 
 PortOption = Annotated[int, typer.Option(help="The port on 127.0.0.1.")]
 
 
-@app.command("demo")
+def command_line(first: str = "") -> typer.Typer:
+    """Every command; where the `first` word names a section, only that section is imported, so that it answers at once."""
+    app = typer.Typer(
+        help="Find out on your own medical images which vision foundation model to use.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    for section in (first,) if first in SECTIONS else SECTIONS:
+        app.add_typer(importlib.import_module(f"fmlab.commands.{section}").app, name=section)
+    if first not in SECTIONS:
+        from fmlab.commands import study
+
+        app.command("results")(study.results_command)
+        app.command("compare")(study.compare_command)
+        app.command("demo")(demo)
+        app.command("app")(open_app)
+    return app
+
+
 def demo(
     with_app: Annotated[bool, typer.Option("--app/--no-app", help="--no-app: compute everything and stop.")] = True,
     port: PortOption = PORT,
     home: HomeOption = None,
 ) -> None:
     """Draw the phantom dataset, launch the demo study and open the app. No network, no GPU, no images needed."""
-    from fmlab.phantom.build import (
-        build_phantom,
-    )  # SciPy's image functions: nothing else on the command line needs them
+    from fmlab.commands import study
+    from fmlab.data.manifest import dataset_names
+    from fmlab.phantom.build import build_phantom
     from fmlab.phantom.cases import PhantomConfig
+    from fmlab.runs.store import open_store
+    from fmlab.studies.demo import DATASET, STUDY, launch_demo_study
 
     place = home_of(home)
     if DATASET not in dataset_names(place):
@@ -64,7 +69,6 @@ def demo(
         study.show_results(place, store, STUDY)
 
 
-@app.command("app")
 def open_app(port: PortOption = PORT, home: HomeOption = None) -> None:
     """Open the app in a browser, on 127.0.0.1 alone."""
     _serve(home_of(home), port)
@@ -79,12 +83,10 @@ def _serve(home: object, port: int) -> None:
 def main() -> None:
     """Run the command line; a mistake of the person's is one sentence, never a traceback."""
     try:
-        app(standalone_mode=False)
+        status = command_line(sys.argv[1] if len(sys.argv) > 1 else "")(standalone_mode=False)
     except FMLabError as error:
         say(str(error))
         sys.exit(error.exit_status)
-    except typer.Exit as ending:
-        sys.exit(ending.exit_code)
     except BrokenPipeError:  # whoever read the output has had enough, as in `fmlab runs list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -94,3 +96,5 @@ def main() -> None:
     except TyperException as error:  # wrong use: an unknown option, a value of the wrong type
         say(f"{error.format_message()} See `fmlab --help`.")
         sys.exit(2)
+    if status:  # typer returns the status of a command that ended by `typer.Exit`
+        sys.exit(status)

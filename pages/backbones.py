@@ -1,100 +1,90 @@
-"""Backbones: what there is to choose from, how fast it is here, and what it sees of your images."""
+"""Backbones: what there is to choose from, what is on this disk, what each costs here, and what it sees of your images."""
+
+from collections.abc import Collection, Mapping, Sequence
 
 import streamlit as st
 
+from fmlab.backbones.cards import BackboneCard
 from fmlab.backbones.catalogue import catalogue, on_disk
-from fmlab.data.manifest import dataset_names, open_dataset
+from fmlab.runs.records import MeasuredLatency
 from fmlab.ui import links, session
-from fmlab.ui.backbone_form import backbone_form
-from fmlab.ui.backbone_view import (
-    catalogue_table,
-    latencies,
-    measure,
-    seen_tiles,
-    show_cards,
-    show_failed_measurements,
-    show_table,
-)
-from fmlab.ui.dataset_tables import image_facts
+from fmlab.ui.backbone_detail import request, show_backbone, show_failures
+from fmlab.ui.backbone_form import addition_outcomes, backbone_form
+from fmlab.ui.backbone_seen import what_they_see
+from fmlab.ui.backbone_view import choose_shown, latencies, show_shown, usable_first
+from fmlab.ui.format import count
 from fmlab.ui.heading import heading
-from fmlab.ui.messages import empty_state, shown_errors
-from fmlab.ui.pictures import Tile, data_url, gallery
+from fmlab.ui.messages import shown_errors
 from fmlab.ui.progress import live_groups
 
-FRAMES_OFFERED = 6  # per class
-STYLES = {"native": "As its authors meant", "paper": "The study's 256 → 224"}
+KINDS = ("download", "verify", "latency", "add")
 
 
-def what_they_see(chosen: list[str]) -> None:
-    """A frame of a dataset beside the input that each chosen backbone gets of it."""
-    home = session.home()
-    names = dataset_names(home)
-    if not names:
-        empty_state(
-            "No image to look at yet",
-            "Import a dataset to see what each backbone is fed.",
-            [lambda: links.link(links.DATASETS, "Import images", ":material/photo_library:")],
+def what_to_do(cards: Sequence[BackboneCard], usable: Collection[str]) -> None:
+    """How much of the catalogue can be used, and what to do while no weights are here."""
+    trained = [card for card in cards if not card.floor]
+    ready = sum(card.key in usable for card in trained)
+    if ready:
+        st.caption(
+            f"{ready} of {count(len(trained), 'backbone')} can be used now. Choose another below to see how to get it."
         )
         return
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = links.choose("Dataset", names, "dataset", width=260)
-        dataset = open_dataset(home, name or names[0])
-        rows = dataset.first_rows(None, FRAMES_OFFERED)
-        labels = [label for label in dataset.card.classes if label in set(rows["label"].dropna())]
-        label = links.choose("Class", labels, "class", width=200) if labels else None
-        rows = rows[rows["label"] == label] if label else rows
-        number = st.number_input("Frame", 1, max(1, len(rows)), key="frame", bind="query-params", width=120)
-        style = links.choose_segment("Preprocessing", list(STYLES), "style", format_func=STYLES.get)
-        masked = links.switch("Black out what lies outside the sector", "mask", value=dataset.card.mask_sector)
-    image_id = rows["image_id"].iloc[min(number, len(rows)) - 1]
-    pixels, fact = image_facts(dataset, [image_id])[image_id]
-    sector = fact["sector"] if masked else None
-    if masked and sector is None:
-        st.caption("No sector was found in this image; nothing is blacked out.")
-    cards = catalogue(home)
-    whole = Tile(
-        "stored",
-        data_url(pixels, fact["sector"]),
-        "As stored",
-        f"{pixels.shape[1]}×{pixels.shape[0]} px, {fact['path']}",
+    st.info(
+        "No trained weights are on this disk yet, only the floors that every backbone has to beat. Choose a backbone "
+        "below and download it; without a network its page says which file to put where. A checkpoint of your own can "
+        "be added at the end of this page.",
+        icon=":material/download:",
     )
-    gallery([whole, *seen_tiles(pixels, sector, [cards[key] for key in chosen], style)], key="seen", tile_width=210)
+
+
+def one_backbone(cards: Sequence[BackboneCard], measured: Mapping[str, MeasuredLatency]) -> None:
+    """Everything of one backbone, and what can be done with it."""
+    st.subheader("One backbone", anchor=False)
+    by_key = {card.key: card for card in cards}
+    first = next((number for number, card in enumerate(cards) if not card.floor), 0)
+    key = links.choose("Backbone", list(by_key), "backbone", index=first, width=380, label_visibility="collapsed")
+    live_groups("backbones", kinds=KINDS)
+    with shown_errors():
+        show_backbone(session.home(), session.store(), by_key[key or cards[first].key], measured.get(key))
+
+
+def side_by_side(cards: Sequence[BackboneCard], usable: Collection[str]) -> None:
+    """What several backbones see of the same image, and a button that measures all of them."""
+    st.subheader("What the model sees", anchor=False)
+    trained = [card.key for card in cards if not card.floor]
+    default = [*trained[:3], *[card.key for card in cards if card.floor][-1:]]
+    by_key = {card.key: card for card in cards}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        chosen = links.choose_several("Look closer at", list(by_key), "backbones", default=default)
+        ready = [key for key in chosen if key in usable]
+        st.button(
+            f"Measure {count(len(ready), 'backbone')}",
+            icon=":material/timer:",
+            disabled=not ready,
+            on_click=request,
+            args=("latency", ready),
+            help="Times each of them that is on this disk, after what is already queued",
+        )
+    show_failures(session.store(), ready)
+    with shown_errors():
+        what_they_see(session.home(), [by_key[key] for key in chosen])
 
 
 def page() -> None:
     """The whole page."""
     home = session.home()
-    cards = catalogue(home)
+    addition_outcomes()
+    everything = list(catalogue(home).values())
+    usable = {card.key for card in everything if on_disk(card, home)}
+    cards = usable_first(everything, usable)
     measured = latencies(session.store())
-    if links.choose_segment("Show as", ["Table", "Cards"], "view", label_visibility="collapsed") == "Cards":
-        show_cards(home, list(cards.values()), measured)
-    else:
-        show_table(catalogue_table(home, list(cards.values()), measured))
-    usable = [key for key, card in cards.items() if on_disk(card, home)]
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        chosen = links.choose_several(
-            "Look closer at",
-            list(cards),
-            "backbones",
-            default=[key for key in usable if not cards[key].floor][:2]
-            + [key for key in usable if cards[key].floor][-1:],
-        )
-        ready = [key for key in chosen if key in usable]
-        st.button(
-            "Measure latency here",
-            icon=":material/timer:",
-            disabled=not ready,
-            on_click=measure,
-            args=(ready,),
-            help="Times each chosen backbone on this machine, after what is already queued",
-        )
-    live_groups("backbones", kinds=("latency",))
-    show_failed_measurements(session.store())
-    st.subheader("What the model sees", anchor=False)
-    with shown_errors():
-        what_they_see(chosen)
-    with st.expander("Add a checkpoint of your own", icon=":material/add:"), shown_errors():
-        backbone_form(home)
+    what_to_do(cards, usable)
+    view, shown = choose_shown(cards, usable)
+    show_shown(view, shown, usable, measured)
+    one_backbone(cards, measured)
+    side_by_side(cards, usable)
+    with st.expander("Add a backbone of your own", icon=":material/add:"), shown_errors():
+        backbone_form(cards)
 
 
 heading("Backbones", "What there is to choose from, how fast it is here, and what it sees of your images.")

@@ -47,6 +47,7 @@ LARGE_FOLDERS = {
     "ui": "a part of a screen is a file here, and screens are an open family",
     "adapt": "an adaptation is a file here, and adaptations are an open family",
     "studies": "the grid, its price and its numbers each take several short files",
+    "backbones": "a layout of weights files is a file here, and so is a family of rows; both are open families",
     "phantom": "anatomy, motion and scanner each take several short files",
 }
 
@@ -128,7 +129,10 @@ def test_streamlit_stays_in_the_app():
 @pytest.mark.parametrize("start", ["app", "command line"])
 def test_nothing_heavy_is_imported_at_start(start):
     """Pages open at once, and a machine whose torch is broken still opens them."""
-    targets = ["fmlab.cli"] if start == "command line" else sorted(
+    commands = [
+        f"fmlab.commands.{path.stem}" for path in (PACKAGE / "commands").glob("*.py") if path.stem != "__init__"
+    ]
+    targets = ["fmlab.cli", *commands] if start == "command line" else sorted(
         name for path in app_files() for name in imports(path) if name.startswith("fmlab.")
     )  # fmt: skip
     code = (

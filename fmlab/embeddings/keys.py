@@ -19,7 +19,7 @@ from fmlab.files import digest_config
 from fmlab.settings import Home
 
 # Changed when the reference preprocessing gives other pixels than it did.
-PREPROCESSING_VERSION = 1
+PREPROCESSING_VERSION = 2
 
 
 @dataclass(frozen=True)

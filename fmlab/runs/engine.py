@@ -96,7 +96,7 @@ class LocalEngine:
         return code
 
     def _spawn(self) -> None:
-        environment = os.environ | ALLOCATOR | {"PYTHONUNBUFFERED": "1"}
+        environment = os.environ | ALLOCATOR | {"PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
         self._events = queue.Queue()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "fmlab.runs.worker", "--device", self.device],

@@ -3,8 +3,8 @@
 In: a home. Out: runs done, failed or cancelled in the store. One launcher per process, and of all processes on one home
 the one that holds the lease executes; the others enqueue and watch.
 
-Threads: one that keeps the lease, one per device for model work, one for imports. They touch the store and the pipes of
-their worker, never a page.
+Threads: one that keeps the lease, one per device for model work, one for files, one for downloads. They touch the store
+and the pipes of their worker, never a page.
 """
 
 import os
@@ -19,11 +19,10 @@ from typing import Any
 from fmlab.errors import FMLabError
 from fmlab.runs.engine import Event, LocalEngine, WorkerDied
 from fmlab.runs.queue import LEASE_SECONDS, Claim, LeaseLost, Queue
-from fmlab.runs.records import UNFINISHED, RunState, now
+from fmlab.runs.records import LANES, UNFINISHED, RunState, now
 from fmlab.runs.store import Store, open_store
 from fmlab.settings import Home
 
-FILES_DEVICE = "files"
 POLL_SECONDS = 0.2  # how soon a queued run starts and a wish to cancel is passed on
 WAIT_SECONDS = 0.5  # between two looks of somebody who waits
 CANCEL_SECONDS = 1.5  # how long a worker may take to heed a cancellation before it is killed
@@ -90,7 +89,7 @@ class Launcher:
         self._queue = Queue(self.store)
         self._holding = threading.Event()
         self._stopping = threading.Event()
-        self._engines = {name: LocalEngine(name) for name in (*devices(), FILES_DEVICE)}
+        self._engines = {name: LocalEngine(name) for name in (*devices(), *LANES)}
         self._threads: list[threading.Thread] = []
 
     @property
@@ -146,7 +145,7 @@ class Launcher:
             claim = None
             try:
                 if self.holding:
-                    claim = self._queue.claim(files=engine.device == FILES_DEVICE, device=engine.device)
+                    claim = self._queue.claim(engine.device)
                 if claim is None:
                     self._stopping.wait(POLL_SECONDS)
                 else:

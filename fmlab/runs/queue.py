@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from fmlab.errors import FMLabError
-from fmlab.runs.records import FILE_KINDS, Actor, now
+from fmlab.runs.records import LANE_KINDS, LANES, Actor, now
 from fmlab.runs.store import Store
 
 LEASE = "launcher"
@@ -87,15 +87,15 @@ class Queue:
                 self._requeue(connection, left, "the process that executed them ended")
         return len(left)
 
-    def claim(self, files: bool, device: str) -> Claim | None:
-        """Take the oldest group with queued runs, all of them at once. `files`: only the kinds that need no model."""
-        marks = ", ".join("?" for _ in FILE_KINDS)
-        among = "kind IN" if files else "kind NOT IN"
+    def claim(self, device: str) -> Claim | None:
+        """Take the oldest group with queued runs for a device, or for one of `LANES`, all of them at once."""
+        kinds, among = (LANES[device], "kind IN") if device in LANES else (LANE_KINDS, "kind NOT IN")
+        marks = ", ".join("?" for _ in kinds)
         with self._writing() as connection:
             first = connection.execute(
                 f"SELECT group_key, kind FROM runs WHERE state = 'queued' AND {among} ({marks}) AND group_key NOT IN"
                 " (SELECT group_key FROM runs WHERE state = 'running') ORDER BY position LIMIT 1",
-                FILE_KINDS,
+                kinds,
             ).fetchone()
             if first is None:
                 return None

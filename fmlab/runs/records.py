@@ -16,8 +16,9 @@ RETRIABLE: tuple[RunState, ...] = ("failed", "cancelled", "interrupted")
 
 QUIET_SHARE = 0.9  # a measuring thread that had a processor less of the time shared it with something else
 
-# Kinds that read files and need no model; they have a thread of their own, so that an import does not wait for a study.
-FILE_KINDS = ("import", "phantom")
+# Kinds that need no device have threads of their own, so that an import waits neither for a study nor for a download.
+LANES = {"files": ("import", "phantom", "add"), "downloads": ("download",)}
+LANE_KINDS = tuple(kind for kinds in LANES.values() for kind in kinds)
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,11 @@ class MeasuredLatency:
     batch: int | None
     device: str
     processor_share: float | None  # 0–1; None: measured on a GPU, or not recorded
+    precision: str | None
+    parameters: int | None  # counted in the network as it ran
+    flops: int | None  # for one image
+    batch1_memory_mib: float | None  # of a pass of one image, beyond weights and images
+    memory_mib: float | None  # of a pass at the best batch, likewise
 
     @property
     def disturbed(self) -> bool:
@@ -93,6 +99,11 @@ def measured_latency(run: Run) -> MeasuredLatency:
         batch=result.get("batch"),
         device=str(result.get("device") or run.device),
         processor_share=result.get("processor_share"),
+        precision=result.get("precision"),
+        parameters=result.get("parameters"),
+        flops=result.get("flops"),
+        batch1_memory_mib=result.get("batch1_memory_mib"),
+        memory_mib=result.get("batch_memory_mib"),
     )
 
 

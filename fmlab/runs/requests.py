@@ -10,16 +10,17 @@ from typing import Any
 from fmlab.backbones.cards import BackboneCard
 from fmlab.backbones.catalogue import find_backbone, weights_digest
 from fmlab.data.manifest import Dataset, open_dataset
-from fmlab.data.preprocessing import Style
+from fmlab.data.preprocessing import Style, styled
 from fmlab.data.subsets import Subset
+from fmlab.embeddings.keys import PREPROCESSING_VERSION
 from fmlab.errors import BadInput
 from fmlab.files import digest_config
-from fmlab.runs.records import FILE_KINDS, Actor, Run, RunRequest, now
+from fmlab.runs.records import LANE_KINDS, Actor, Run, RunRequest, now
 from fmlab.runs.store import Store
 from fmlab.settings import Home
 
 ORIGINAL_LABELS = "original"
-SINGLE_KINDS = (*FILE_KINDS, "project", "latency")
+SINGLE_KINDS = (*LANE_KINDS, "project", "latency", "verify")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def cell_request(facts: CellFacts, adaptation: dict[str, Any], subset: Subset) -
         "weights": facts.digest,
         "feature": facts.card.features[0],
         "style": facts.style,
+        "input": fed(facts.card, facts.style),
         "mask_sector": facts.mask_sector,
         "precision": facts.precision,
     }
@@ -56,6 +58,11 @@ def cell_request(facts: CellFacts, adaptation: dict[str, Any], subset: Subset) -
     )
 
 
+def fed(card: BackboneCard, style: Style) -> dict[str, Any]:
+    """What decides the pixels that a backbone gets of an image: two cards of the same weights may differ in it."""
+    return asdict(styled(card.spec, style)) | {"version": PREPROCESSING_VERSION}
+
+
 def projection_request(home: Home, config: dict[str, Any]) -> RunRequest:
     """The map of a dataset under a backbone, as both are on this disk now; of other images or weights it is another run.
 
@@ -66,6 +73,7 @@ def projection_request(home: Home, config: dict[str, Any]) -> RunRequest:
         "content_hash": open_dataset(home, config["dataset"]).card.content_hash,
         "weights": weights_digest(card, home),
         "feature": card.feature,
+        "input": fed(card, config["style"]),
         **{name: config[name] for name in ("method", "style", "mask_sector")},
     }
     return RunRequest(

@@ -1,6 +1,7 @@
-"""Work of kind `latency`: how long a backbone takes for one image, and how many a second it takes at best.
+"""Work of kind `latency`: what a backbone costs on this machine.
 
-In: one run that names a backbone. Out: milliseconds, images per second, batch and device on the run's row.
+In: one run that names a backbone. Out: on the run's row, time of one image, images per second at the best batch,
+arithmetic, memory, device and precision, as `fmlab.backbones.latency` defines them.
 """
 
 import time
@@ -23,7 +24,7 @@ def work(facts: dict[str, Any], emitter: Emitter) -> None:
     card = find_backbone(home, run["config"]["backbone"])
     emitter.progress(0, 1, f"loading {card.title}")
     backbone = load_backbone(card, home, device=emitter.device)
-    emitter.progress(0, 1, "measuring latency")
+    emitter.progress(0, 1, f"measuring {card.title}")
     measured = asdict(measure_latency(backbone, emitter.device))
     emitter.emit("measured", backbone=card.key, what="images_per_second", value=measured["images_per_second"])
     emitter.finished({run["key"]: measured}, time.monotonic() - began)

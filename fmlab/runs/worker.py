@@ -30,6 +30,9 @@ KINDS = {
     "latency": "fmlab.runs.timing",
     "import": "fmlab.runs.importing",
     "phantom": "fmlab.runs.importing",
+    "verify": "fmlab.runs.verifying",
+    "download": "fmlab.runs.downloading",
+    "add": "fmlab.runs.adding",
 }
 PROGRESS_SECONDS = 0.25  # between two progress events: often enough to look alive, seldom enough to cost nothing
 

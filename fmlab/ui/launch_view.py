@@ -26,7 +26,7 @@ from fmlab.settings import Home
 from fmlab.studies.configs import LARGEST_SEEDS, StudyConfig
 from fmlab.studies.planner import Plan
 from fmlab.studies.presets import PRESETS, Preset, preset_config
-from fmlab.ui import links
+from fmlab.ui import links, session
 from fmlab.ui.format import count, duration, escaped, size
 from fmlab.ui.messages import sentences
 
@@ -49,9 +49,16 @@ def choose_preset() -> Preset:
     return PRESETS[key or FIRST_PRESET]
 
 
+def usable_keys(home: Home) -> list[str]:
+    """The backbones whose weights are on this disk, the floors last."""
+    cards = [card for card in catalogue(home).values() if on_disk(card, home)]
+    return [card.key for card in sorted(cards, key=lambda card: card.floor)]
+
+
 def _fill_in() -> None:
     preset = PRESETS[st.session_state["preset"]]
-    st.session_state["backbones"] = list(preset.backbones)
+    usable = usable_keys(session.home())
+    st.session_state["backbones"] = [key for key in preset.backbones if key in usable]
     st.session_state["adaptations"] = list(preset.adaptations)
     st.session_state["scheme"] = preset.scheme
     st.session_state["sizes"] = listed(preset.sizes)
@@ -61,9 +68,14 @@ def _fill_in() -> None:
 def choose_settings(home: Home, store: Store, dataset: Dataset, preset: Preset) -> StudyConfig:
     """The study that the widgets describe; `BadInput` while they describe none."""
     changes: dict[str, Any] = {}
-    keys = [key for key, card in catalogue(home).items() if on_disk(card, home)]
+    keys = usable_keys(home)
+    lacking = len(catalogue(home)) - len(keys)
     changes["backbones"] = links.choose_several(
-        "Backbones", keys, "backbones", default=[key for key in preset.backbones if key in keys]
+        "Backbones",
+        keys,
+        "backbones",
+        default=[key for key in preset.backbones if key in keys],
+        help=f"{count(lacking, 'more backbone')} can be fetched on the page Backbones" if lacking else None,
     )
     changes["adaptations"] = links.choose_several(
         "Adaptations",

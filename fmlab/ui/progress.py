@@ -20,6 +20,7 @@ from fmlab.ui.messages import shown_errors
 BUSY_SECONDS = 1.0
 IDLE_SECONDS = 2.0
 PAGE_SECONDS = 3.0
+UNITS = {"download": " MB"}  # what a group counts, where its message does not say so
 
 STATES: dict[RunState, tuple[str, str, str]] = {  # what is said, its colour, its icon
     "queued": ("Queued", "gray", ":material/schedule:"),
@@ -91,9 +92,10 @@ def progress_text(group: Group) -> str:
     """`embedding images · 1,280 of 2,600 · 312 per second · about 4 s left`, as far as it is known."""
     parts = [group.message or "starting"]
     if group.total > 1:
-        parts.append(f"{group.done:,} of {group.total:,}")
+        parts.append(f"{group.done:,} of {group.total:,}{UNITS.get(group.kind, '')}")
     if group.rate:
-        parts.append(f"{group.rate:,.0f} per second")
+        digits = 0 if group.rate >= 10 else 1
+        parts.append(f"{group.rate:,.{digits}f}{UNITS.get(group.kind, '')} per second")
     if group.seconds_left is not None:
         parts.append(f"about {duration(group.seconds_left)} left")
     return " · ".join(parts)

@@ -22,6 +22,9 @@ KINDS = {
     "latency": "Latency",
     "import": "Import",
     "phantom": "Phantom",
+    "download": "Download",
+    "add": "Backbone added",
+    "verify": "Check",
 }
 
 

@@ -4,20 +4,28 @@ Run: pytest tests/contract/test_catalogue.py
 """
 
 import dataclasses
+import math
 
 import numpy as np
+import open_clip
 import pytest
+import timm
 import torch
 
-from fmlab.backbones.catalogue import describe, on_disk, weights_digest
+from fmlab.backbones.catalogue import describe, weights_digest
+from fmlab.backbones.encoders import timm_encoder
 from fmlab.backbones.loaders import build_encoder, load_backbone
 from fmlab.backbones.rows import BUILT_IN
-from fmlab.data.preprocessing import prepare, styled
+from fmlab.data.preprocessing import InputSpec, prepare, styled
 
 KEYS = [card.key for card in BUILT_IN]
 CARDS = dict(zip(KEYS, BUILT_IN, strict=True))
 
-pytestmark = pytest.mark.parametrize("key", KEYS)
+# Rows whose weights need no download; the others load in miniature in test_layouts_*.py.
+LOADABLE = [card.key for card in BUILT_IN if not card.files or card.package]
+
+every_row = pytest.mark.parametrize("key", KEYS)
+every_loadable_row = pytest.mark.parametrize("key", LOADABLE)
 
 
 def images(card, count=3, size=None):
@@ -29,12 +37,10 @@ def images(card, count=3, size=None):
 
 @pytest.fixture
 def backbone(key, home):
-    card = CARDS[key]
-    if not on_disk(card, home):
-        pytest.skip(f"the weights of {key} are not on this disk")
-    return load_backbone(card, home)
+    return load_backbone(CARDS[key], home)
 
 
+@every_loadable_row
 def test_it_gives_finite_features_of_the_stated_width_and_repeats_them(backbone):
     card = backbone.card
     batch = images(card)
@@ -48,6 +54,7 @@ def test_it_gives_finite_features_of_the_stated_width_and_repeats_them(backbone)
     assert torch.equal(backbone.features(batch), backbone.features(batch, card.feature))
 
 
+@every_loadable_row
 def test_an_images_features_do_not_depend_on_the_images_beside_it(backbone):
     batch = images(backbone.card)
     together = backbone.features(batch)
@@ -57,11 +64,30 @@ def test_an_images_features_do_not_depend_on_the_images_beside_it(backbone):
     assert float((together[0] - alone).abs().max()) <= 1e-6 * max(1.0, float(alone.abs().max()))
 
 
-def test_it_has_the_stated_number_of_parameters(backbone):
-    assert sum(weights.numel() for weights in backbone.encoder.parameters()) == backbone.card.parameters
+@every_row
+def test_its_architecture_has_the_stated_parameters_and_widths(key):
+    card = CARDS[key]
+    if card.architecture is None:
+        assert card.parameters == 0
+        return
+    with torch.device("meta"):
+        encoder = timm_encoder(card)
+    assert sum(weights.numel() for weights in encoder.parameters()) == card.parameters
+    widths = {
+        "pooled": encoder.network.head_hidden_size,
+        "cls": encoder.network.num_features,
+        "mean": encoder.network.num_features,
+        "projected": card.projection,
+    }
+    assert card.widths == tuple(widths[feature] for feature in card.features)
+
+
+@every_loadable_row
+def test_nothing_of_it_can_be_trained_by_accident(backbone):
     assert not any(weights.requires_grad for weights in backbone.encoder.parameters())
 
 
+@every_loadable_row
 def test_its_spatial_maps_are_where_the_card_promises_them(backbone):
     card = backbone.card
     if not card.taps:
@@ -77,6 +103,7 @@ def test_its_spatial_maps_are_where_the_card_promises_them(backbone):
         assert bool(torch.isfinite(each).all())
 
 
+@every_loadable_row
 def test_it_takes_the_papers_preprocessing_too(backbone, home):
     card = backbone.card
     size = styled(card.spec, "paper").size
@@ -84,10 +111,12 @@ def test_it_takes_the_papers_preprocessing_too(backbone, home):
     assert other.features(images(card, size=size)).shape == (3, card.width)
 
 
+@every_loadable_row
 def test_loading_it_again_reads_nothing(backbone, home):
     assert load_backbone(backbone.card, home) is backbone
 
 
+@every_row
 def test_a_random_one_depends_on_its_seed_alone(key, home):
     card = CARDS[key]
     assert (card.seed is not None) == key.startswith("random-")
@@ -104,9 +133,15 @@ def test_a_random_one_depends_on_its_seed_alone(key, home):
 
 # The mean size of the features of the three test images. A library that draws other numbers from the same seed, or
 # scales images otherwise, changes these; then `RECIPES` in the catalogue has to change with them, and with it the keys.
-RANDOM_SIZES = {"random-efficientnet-lite0": 1.4803, "random-resnet18": 0.10365, "random-vit-tiny": 0.79699}
+RANDOM_SIZES = {
+    "random-efficientnet-lite0": 1.4803,
+    "random-resnet18": 0.10365,
+    "random-resnet50": 0.044727,
+    "random-vit-tiny": 0.79699,
+}
 
 
+@every_row
 def test_a_random_one_draws_the_numbers_its_digest_stands_for(key, home):
     if key in RANDOM_SIZES:
         card = CARDS[key]
@@ -114,6 +149,7 @@ def test_a_random_one_draws_the_numbers_its_digest_stands_for(key, home):
         assert size == pytest.approx(RANDOM_SIZES[key], rel=1e-3)
 
 
+@every_row
 def test_its_row_says_everything_that_lists_show(key, home):
     row = describe(CARDS[key], home)
     wanted = "key source width parameters input_size resize interpolation mean std feature licence domain on_disk"
@@ -121,3 +157,54 @@ def test_its_row_says_everything_that_lists_show(key, home):
     assert row["width"] == CARDS[key].width
     with pytest.raises(dataclasses.FrozenInstanceError):
         CARDS[key].spec.size = 1
+
+
+# Where the authors of weights in timm's repositories resize otherwise than timm; open_clip does as they do.
+AS_OPEN_CLIP = {"siglip2-base": ("ViT-B-16-SigLIP2", "webli")}
+
+
+@every_row
+def test_what_comes_from_timms_repository_is_fed_as_timm_says_of_exactly_these_weights(key):
+    card = CARDS[key]
+    if card.layout != "timm":
+        return
+    weights = str(card.remote.repository).removeprefix("timm/")
+    config = timm.get_pretrained_cfg(weights, allow_unregistered=False)
+    size = config.input_size[-1]
+    spec = InputSpec(size, "crop", math.floor(size / config.crop_pct), config.interpolation, config.mean, config.std)
+    if key in AS_OPEN_CLIP:
+        assert open_clip.get_pretrained_cfg(*AS_OPEN_CLIP[key])["resize_mode"] == "squash"
+        spec = dataclasses.replace(spec, resize="squash", resize_to=size)
+    assert config.crop_mode == "center"
+    assert card.spec == spec
+    assert weights == f"{card.architecture}.{config.tag}"
+    assert card.unused == ((f"{config.classifier}.",) if config.num_classes else ())
+    assert str(card.licence_weights).lower().replace(" ", "-") == config.license
+
+
+# Table 1 of the limited-data study: order, name, type, width, millions of parameters, images; and, where the printed
+# numbers do not fit the model, what has to be said.
+TABLE_1 = {
+    "vit-mae-base": (1, "ViTMAE", "image", 768, 85.8, "1.2M", ""),
+    "dinov2-base-imagenet1k-1-layer": (2, "DINOv2", "image", 768, 86.6, "140M", ""),
+    "clip-vit-base-patch16": (3, "CLIP", "image+text", 512, 87.5, "400M", "87,456,000"),
+    "echo-clip": (4, "EchoCLIP", "image+text", 512, 88.1, "1M", ""),
+    "medimageinsight": (5, "MedImageInsight", "image+text", 768, 360, "3.8M", "it gives 1024"),
+    "random-resnet50": (6, "ResNet50", "image", 2048, 25.6, "", "25,557,032"),
+}
+
+
+@every_row
+def test_what_the_study_prints_of_its_models_is_on_their_rows(key):
+    card = CARDS[key]
+    assert (card.printed is not None) == (key in TABLE_1)
+    if card.printed is None:
+        return
+    order, name, kind, width, millions, images, remark = TABLE_1[key]
+    printed = card.printed
+    assert (printed.order, printed.name, card.type) == (order, name, kind)
+    assert (printed.width, printed.parameters, printed.images) == (width, millions, images)
+    assert remark in printed.remark
+    # What does not fit is explained, and nothing else is.
+    fits = round(card.parameters / 1e6, 1) == millions or round(card.parameters / 1e6) == millions
+    assert (fits and card.width == width) == (printed.remark == "")

@@ -70,7 +70,7 @@ def finish_runs(home: Home, store: Store, study: str, skill: float = 2.0) -> Non
     truth = rows["label"].map({name: code for code, name in enumerate(dataset.card.classes)}).to_numpy()
     queue = Queue(store)
     queue.acquire()
-    while (claim := queue.claim(files=False, device="cpu")) is not None:
+    while (claim := queue.claim("cpu")) is not None:
         runs = [store.run(key) for key, _ in claim.runs]
         scores = _scores(runs, truth, list(record.config["backbones"]), len(dataset.card.classes), skill)
         name = f"{claim.group}.parquet"

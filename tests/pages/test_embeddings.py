@@ -24,7 +24,7 @@ def project(home, store, config=None):
     pd.DataFrame({"image_id": images, "x": np.arange(len(images)), "y": 0.0}).to_parquet(place)
     queue = Queue(store)
     queue.acquire()
-    queue.claim(files=False, device="cpu")
+    queue.claim("cpu")
     queue.finish({run.key: {"projection": str(place.relative_to(home.path))}}, 1.0)
     queue.release()
     return place

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent.parent
     [
         ("overview", "Try it without data"),
         ("datasets", "No dataset yet"),
-        ("backbones", "No image to look at yet"),
+        ("backbones", "to see how to get it"),
         ("launch", "No dataset to study yet"),
         ("runs", "Nothing has been run yet"),
     ],

@@ -103,7 +103,7 @@ def finish_latency(store, **facts):
     asked = request_run(store, "latency", {"backbone": "pixels-24"}, "latency", Actor("tester", "test"))
     queue = Queue(store)
     queue.acquire()
-    queue.claim(files=False, device="cpu")
+    queue.claim("cpu")
     result = {"batch1_ms": 0.5, "images_per_second": 2000.0, "device": "a processor"}
     queue.finish({asked.key: result | facts}, 1.0)
     queue.release()

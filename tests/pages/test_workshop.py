@@ -3,16 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
-from safetensors.numpy import save_file
 
-from fmlab.backbones.catalogue import catalogue
 from fmlab.data.writer import CardFacts, DatasetWriter, ImageRow
-from fmlab.errors import BadInput
 from fmlab.readers.intake import import_dataset
 from fmlab.readers.sources import reader_options
 from fmlab.runs.store import open_store
-from fmlab.ui.backbone_form import add
 from fmlab.ui.format import escaped
 from tests.contract.reader_miniatures import dicom, speckle
 from tests.pages.conftest import text_of
@@ -197,21 +192,3 @@ def test_runs_can_be_cancelled_and_retried_from_the_page(open_page, home):
 def test_a_watching_page_says_that_another_process_executes(open_page, home):
     make_study(home)
     assert "Another process executes" in open_page("runs").info[0].value
-
-
-def test_a_checkpoint_that_does_not_exist_is_refused_at_once(open_page):
-    drawn = open_page("backbones")
-    drawn.text_input(key="weights_path").set_value("/nowhere/weights.pth")
-    drawn.text_input(key="weights_key").set_value("mine")
-    drawn.text_input(key="weights_architecture").set_value("resnet18").run()
-    button(drawn, "Add the backbone").click().run()
-    assert "There is no weights file" in drawn.error[0].value
-
-
-@pytest.mark.slow
-def test_weights_of_another_architecture_are_refused_with_the_reason(home, tmp_path):
-    """The command line in a process of its own says which tensors are missing; nothing is added."""
-    save_file({"conv1.weight": np.zeros((4, 3, 7, 7), np.float32)}, tmp_path / "other.safetensors")
-    with pytest.raises(BadInput, match="missing"):
-        add(home, tmp_path / "other.safetensors", "mine", "resnet18")
-    assert "mine" not in catalogue(home)

@@ -50,7 +50,7 @@ def test_listing_shows_the_built_in_rows_then_the_added_ones(home):
     keep(home, a_card("zebra"))
     keep(home, a_card("alpaca"))
     keys = list(catalogue(home))
-    assert keys[0] == "efficientnet-lite0"
+    assert keys[0] == "vit-mae-base"
     assert keys[-2:] == ["alpaca", "zebra"]
     assert catalogue(home)["zebra"] == a_card("zebra")
 
@@ -63,7 +63,7 @@ def test_a_folder_without_a_card_is_no_backbone(home):
 def test_an_unknown_key_names_the_ones_most_like_it(home):
     with pytest.raises(NotFound, match=r"did you mean efficientnet-lite0"):
         find_backbone(home, "efficientnet-light0")
-    with pytest.raises(NotFound, match=r"there are: efficientnet-lite0.*pixels-24"):
+    with pytest.raises(NotFound, match=r"there are: vit-mae-base.*pixels-24"):
         find_backbone(home, "qqqq")
 
 

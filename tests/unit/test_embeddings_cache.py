@@ -9,7 +9,7 @@ import os
 import numpy as np
 import pytest
 
-from fmlab.backbones.rows import PIXELS_24
+from fmlab.backbones.rows_small import PIXELS_24
 from fmlab.data.preprocessing import Preprocessing
 from fmlab.embeddings.cache import EmbeddingCache, make_items, open_cache
 from fmlab.embeddings.keys import request_embeddings

@@ -14,7 +14,7 @@ def ramp(height, width):
 
 
 @pytest.mark.parametrize("shape", [(20, 30), (30, 20), (10, 10), (7, 9), (20, 30, 3)])
-@pytest.mark.parametrize("resize", ["crop", "squash"])
+@pytest.mark.parametrize("resize", ["crop", "squash", "pad"])
 def test_every_shape_becomes_the_square(shape, resize):
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     spec = InputSpec(8, resize, 10, "bicubic", SPEC.mean, SPEC.std)
@@ -28,6 +28,16 @@ def test_crop_takes_the_centre_of_the_scaled_image():
     image = ramp(20, 40)
     scaled = Image.fromarray(image).resize((20, 10), Image.Resampling.BILINEAR)
     assert (fit(image, SPEC) == np.asarray(scaled)[1:9, 6:14]).all()
+
+
+def test_padding_makes_a_square_of_black_around_the_whole_image():
+    spec = InputSpec(8, "pad", 8, "bilinear", SPEC.mean, SPEC.std)
+    fitted = fit(np.full((5, 8), 200, np.uint8), spec)
+    assert (fitted[1:6] == 200).all()
+    assert fitted[0].sum() == fitted[6:].sum() == 0
+    enlarged = fit(np.full((4, 2, 3), 200, np.uint8), spec)
+    assert (enlarged[:, 3:5] == 200).all()
+    assert enlarged[:, 0].sum() == enlarged[:, -1].sum() == 0
 
 
 def test_an_image_of_the_right_size_is_untouched():

@@ -1,13 +1,17 @@
 """What is asked to run: a map is named by the images and the weights it shows. Run: pytest tests/unit/test_requests.py"""
 
+import dataclasses
+
 import pytest
 
-from fmlab.data.manifest import remove_dataset
+from fmlab.backbones.catalogue import find_backbone, weights_digest
+from fmlab.data.manifest import open_dataset, remove_dataset
+from fmlab.data.subsets import Subset
 from fmlab.embeddings.projection import read_projection
 from fmlab.errors import BadInput, NotFound
 from fmlab.runs.launcher import execute
 from fmlab.runs.records import Actor
-from fmlab.runs.requests import projection_request, request_run
+from fmlab.runs.requests import CellFacts, cell_request, projection_request, request_run
 from fmlab.runs.store import open_store
 from tests.toys import halves
 
@@ -62,3 +66,15 @@ def test_a_map_is_not_drawn_of_images_that_changed_meanwhile(home):
 def test_a_kind_that_only_a_study_has_is_refused(home):
     with pytest.raises(BadInput, match="cannot be requested alone"):
         request_run(open_store(home), "adapt", {}, "cell", ANNA)
+
+
+def test_the_same_weights_fed_otherwise_are_another_run(home):
+    halves(home)
+    dataset = open_dataset(home, "halves")
+    card = find_backbone(home, "pixels-24")
+    squashed = dataclasses.replace(card.spec, resize="crop", resize_to=32)
+    facts = CellFacts(dataset, card, weights_digest(card, home), "native", False, "fp32")
+    other = dataclasses.replace(facts, card=card.model_copy(update={"spec": squashed}))
+    subset = Subset(scheme="images", size=4, seed=0)
+    first, second = (cell_request(each, {"name": "linear_svm"}, subset) for each in (facts, other))
+    assert first.key != second.key

@@ -66,7 +66,7 @@ def mini(home):
     store.add_study("study", {"dataset": "mini"}, [request(0), request(1)], [], Actor("anna", "test"))
     queue = Queue(store)
     queue.acquire()
-    queue.claim(files=False, device="cpu")
+    queue.claim("cpu")
     keys = (request(0).key, request(1).key)
     rows = dataset.manifest().set_index(["sequence_id", "frame"])
     ids = [rows.loc[(name[0], int(name[1])), "image_id"] for name in reversed(IMAGES)]  # any order will do

@@ -119,17 +119,21 @@ def test_a_store_from_the_future_is_refused(home, store):
 
 def test_a_group_is_claimed_whole_and_by_one_launcher(store, queue):
     launch(store, "first", cell(0), cell(1), cell(2, group="g2"))
-    claim = queue.claim(files=False, device="cpu")
+    claim = queue.claim("cpu")
     assert [config["subset"]["seed"] for _, config in claim.runs] == [0, 1]
-    assert queue.claim(files=False, device="cpu").group == "g2"
-    assert queue.claim(files=False, device="cpu") is None
+    assert queue.claim("cpu").group == "g2"
+    assert queue.claim("cpu") is None
 
 
-def test_files_have_a_queue_of_their_own(store, queue):
+def test_files_and_downloads_have_queues_of_their_own(store, queue):
+    """An import waits neither for a study nor for a download of an hour."""
     launch(store, "first", cell(0))
-    assert queue.claim(files=True, device="files") is None
+    assert queue.claim("files") is None
+    store.request(RunRequest("download", {"name": "w"}, {"name": "w"}, "gd", "download w"), ANNA)
     store.request(RunRequest("import", {"name": "x"}, {"name": "x"}, "gi", "import x"), ANNA)
-    assert queue.claim(files=True, device="files").kind == "import"
+    assert queue.claim("files").kind == "import"
+    assert queue.claim("downloads").kind == "download"
+    assert queue.claim("cpu").kind == "adapt"
 
 
 def test_only_the_holder_of_the_lease_writes(store, queue):
@@ -137,7 +141,7 @@ def test_only_the_holder_of_the_lease_writes(store, queue):
     rival = Queue(store)
     assert not rival.acquire()  # this process lives
     with pytest.raises(LeaseLost):
-        rival.claim(files=False, device="cpu")
+        rival.claim("cpu")
     with store.writing() as connection:  # the holder was suspended and its time ran out
         connection.execute("UPDATE leases SET expires = 0")
     assert rival.acquire()
@@ -155,7 +159,7 @@ def test_a_dead_holder_is_succeeded_at_once(store):
 
 def test_what_an_earlier_process_left_running_is_queued_again(store, queue):
     launch(store, "first", cell(0), cell(1))
-    queue.claim(files=False, device="cpu")
+    queue.claim("cpu")
     assert queue.recover() == 2
     assert store.counts("first") == {"queued": 2}
     assert "interrupted" in set(store.events()["verb"])
@@ -164,7 +168,7 @@ def test_what_an_earlier_process_left_running_is_queued_again(store, queue):
 def test_a_dying_worker_costs_only_the_run_it_was_solving_twice(store, queue):
     launch(store, "first", cell(0), cell(1))
     for attempt in range(2):
-        queue.claim(files=False, device="cpu")
+        queue.claim("cpu")
         queue.worker_died([cell(0).key, cell(1).key], [cell(0).key], "killed (signal 9)")
         assert store.counts("first").get("failed", 0) == attempt
     assert store.run(cell(0).key).reason == "killed (signal 9)"
@@ -174,14 +178,14 @@ def test_a_dying_worker_costs_only_the_run_it_was_solving_twice(store, queue):
 def test_a_group_that_keeps_killing_its_worker_is_given_up(store, queue):
     launch(store, "first", cell(0))
     for _ in range(ATTEMPTS):
-        queue.claim(files=False, device="cpu")
+        queue.claim("cpu")
         queue.worker_died([cell(0).key], [], "killed (signal 9)")
     assert store.run(cell(0).key).state == "failed"
 
 
 def test_cancel_ends_queued_runs_at_once_and_asks_running_ones(store, queue):
     launch(store, "first", cell(0), cell(1, group="g2"))
-    claim = queue.claim(files=False, device="cpu")
+    claim = queue.claim("cpu")
     assert store.cancel([cell(0).key, cell(1).key], ANNA) == 2
     assert store.run(cell(1).key).state == "cancelled"
     assert queue.asked_to_cancel(claim.group) == {cell(0).key}
@@ -189,7 +193,7 @@ def test_cancel_ends_queued_runs_at_once_and_asks_running_ones(store, queue):
 
 def test_retry_queues_what_ended_badly_and_nothing_else(store, queue):
     launch(store, "first", cell(0), cell(1, group="g2"))
-    queue.claim(files=False, device="cpu")
+    queue.claim("cpu")
     queue.finish({cell(0).key: {"predictions": "p.parquet"}}, 2.0)
     store.cancel([cell(1).key], ANNA)
     assert store.retry([cell(0).key, cell(1).key], ANNA) == 1
@@ -199,7 +203,7 @@ def test_retry_queues_what_ended_badly_and_nothing_else(store, queue):
 
 def test_a_new_study_gives_failed_cells_another_chance(store, queue):
     launch(store, "first", cell(0))
-    queue.claim(files=False, device="cpu")
+    queue.claim("cpu")
     queue.end([cell(0).key], "failed", "no memory")
     launch(store, "second", cell(0))
     run = store.run(cell(0).key)

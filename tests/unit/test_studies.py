@@ -184,7 +184,7 @@ def test_a_demo_goes_on_after_the_server_was_restarted(home, monkeypatch):
     assert len(store.runs()) == 1
     queue = Queue(store)
     queue.acquire()
-    claim = queue.claim(files=True, device="files")
+    claim = queue.claim("files")
     demo.resume_demo(home, store, ANNA)
     build_phantom(
         home, demo.DATASET, PhantomConfig(sequences_per_class=1, t1_sequences=12, t2_sequences=9, frames_per_sequence=5)
