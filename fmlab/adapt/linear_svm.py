@@ -33,8 +33,6 @@ from fmlab.adapt.svm_primal import solve_in_feature_space
 # A fit on a smaller share of the pool than this computes its own: that is less work than it would take to share.
 _LARGEST_SHARED_GRAM = 6000
 _SMALLEST_SHARE = 1 / 16
-# Rows of it gathered at once, so that they are still in a processor's second-level cache when columns are picked.
-_ROWS_AT_ONCE = 64
 # With up to this many items per feature the Gram matrix is the cheaper space.
 ITEMS_PER_FEATURE = 2.5
 # Solvers aim this far below the promised gap, so that rounding does not push the certificate above it.
@@ -138,10 +136,7 @@ class _SharedGram:
     def of(self, rows: np.ndarray, own: np.ndarray, dtype: type) -> np.ndarray:
         """Gram matrix (n, n) of some rows, whose features are ``own`` (n, d)."""
         if self._shares(rows):
-            whole, part = self._of_all(dtype), np.empty((len(rows), len(rows)), dtype)
-            for first in range(0, len(rows), _ROWS_AT_ONCE):
-                whole[rows[first : first + _ROWS_AT_ONCE]].take(rows, axis=1, out=part[first : first + _ROWS_AT_ONCE])
-            return part
+            return self._of_all(dtype)[rows].take(rows, axis=1)
         own = own.astype(dtype, copy=False)
         return own @ own.T
 

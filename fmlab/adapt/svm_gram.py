@@ -24,8 +24,6 @@ _GUESS_STEPS = 12
 _SMALLEST_HALVED = 64
 # A guess need not be better than this relative gap.
 _GUESS_GAP = 3e-2
-# Rows gathered at once, so that they are still in a processor's second-level cache when their columns are picked.
-_ROWS_AT_ONCE = 64
 
 
 def solve_in_gram_space(
@@ -117,12 +115,7 @@ def _solve_active(gram: np.ndarray, rows: np.ndarray, y: np.ndarray, C: float) -
         # A guess without items stands for w = 0, under which every item is inside the margin again.
         return b, np.zeros_like(y)
     products = gram if len(rows) == len(gram) else gram[rows]
-    system = np.empty((len(rows), len(rows)), gram.dtype)
-    for first in range(0, len(rows), _ROWS_AT_ONCE):
-        # The factorisation reads one triangle only.
-        system[first : first + _ROWS_AT_ONCE, first:] = products[first : first + _ROWS_AT_ONCE].take(
-            rows[first:], axis=1
-        )
+    system = products.take(rows, axis=1)
     system.flat[:: len(rows) + 1] += 1 / (2 * C)
     b[rows] = solve_positive_definite(system, y[rows])
     return b, b[rows] @ products

@@ -166,8 +166,11 @@ def weights_digest(card: BackboneCard, home: Home) -> str:
     same = (path, state.st_size, state.st_mtime_ns)
     name = _weights(card, home)[0]
     if name in card.digests:
-        check_digest(card, name, path, _sha256(*same))
-    return digest_config("weights", facts | {"file": _content(*same)})
+        content = _sha256(*same)
+        check_digest(card, name, path, content)
+    else:
+        content = _content(*same)
+    return digest_config("weights", facts | {"file": content})
 
 
 def check_digest(card: BackboneCard, name: str, path: Path, sha256: str) -> None:

@@ -147,7 +147,7 @@ def add_backbone(
     architecture: Annotated[str | None, typer.Option(help="timm's name, where the file does not tell it.")] = None,
     like: Annotated[str | None, typer.Option(help="A backbone of which it is another training.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the input, pixels.")] = None,
-    resize: Annotated[str | None, typer.Option(help="crop or squash.")] = None,
+    resize: Annotated[str | None, typer.Option(help="crop, squash or pad.")] = None,
     resize_to: Annotated[int | None, typer.Option(help="Shorter side before the crop, pixels.")] = None,
     interpolation: Annotated[str | None, typer.Option(help="nearest, bilinear or bicubic.")] = None,
     mean: Annotated[str | None, typer.Option(help="Of the three channels, as 0.485,0.456,0.406.")] = None,

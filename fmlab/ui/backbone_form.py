@@ -82,7 +82,7 @@ def _overrides() -> dict[str, Any]:
     with st.container(horizontal=True):
         values: dict[str, Any] = {
             "size": st.number_input("Input, px", 16, 2048, None, key="override_size", width=130),
-            "resize": st.selectbox("Resize", ["crop", "squash"], index=None, key="override_resize", width=130),
+            "resize": st.selectbox("Resize", ["crop", "squash", "pad"], index=None, key="override_resize", width=130),
             "resize_to": st.number_input("Shorter side, px", 16, 4096, None, key="override_resize_to", width=150),
             "interpolation": st.selectbox(
                 "Interpolation",

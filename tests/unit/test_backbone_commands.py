@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,6 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from fmlab import cli
 from fmlab.backbones.catalogue import catalogue, find_backbone, licence_kind, require_weights
 from fmlab.errors import BadWeights
 from fmlab.files import write_bytes
@@ -24,20 +24,9 @@ SMALL = "test_resnet.r160_in1k"  # an architecture of timm made for tests
 
 
 @pytest.fixture
-def fmlab(home, monkeypatch, capsys):
-    """Runs `fmlab backbones` in this process: status, standard output, standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["fmlab", "backbones", *map(str, arguments)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as ending:
-            status = ending.code or 0
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
+def backbones(fmlab):
+    """Runs `fmlab backbones` in this process."""
+    return partial(fmlab, "backbones")
 
 
 @pytest.fixture
@@ -61,23 +50,23 @@ def test_listing_imports_nothing_that_takes_long(home):
     assert "pixels-24" in ended.stdout
 
 
-def test_a_list_can_be_narrowed(fmlab, home):
+def test_a_list_can_be_narrowed(backbones, home):
     cards = catalogue(home)
-    _, out, _ = fmlab("list", "--domain", "ultrasound", "--json")
+    _, out, _ = backbones("list", "--domain", "ultrasound", "--json")
     assert [row["key"] for row in json.loads(out)] == [
         key for key, card in cards.items() if card.domain == "ultrasound"
     ]
-    _, out, _ = fmlab("list", "--licence", "restricted", "--json")
+    _, out, _ = backbones("list", "--licence", "restricted", "--json")
     assert [row["key"] for row in json.loads(out)] == [
         key for key, card in cards.items() if licence_kind(card) == "restricted"
     ]
-    status, out, err = fmlab("list", "--domain", "cats")
+    status, out, err = backbones("list", "--domain", "cats")
     assert (status, out) == (2, "")
     assert "choose natural, medical, ultrasound, none" in err
 
 
-def test_table_1_comes_from_the_catalogue(fmlab):
-    status, out, _ = fmlab("list", "--table1", "--json")
+def test_table_1_comes_from_the_catalogue(backbones):
+    status, out, _ = backbones("list", "--table1", "--json")
     assert status == 0
     rows = json.loads(out)
     assert [row["model"] for row in rows] == ["ViTMAE", "DINOv2", "CLIP", "EchoCLIP", "MedImageInsight", "ResNet50"]
@@ -85,35 +74,37 @@ def test_table_1_comes_from_the_catalogue(fmlab):
     clip = rows[2]
     assert (clip["parameters_printed"], clip["parameters"]) == (87.5, pytest.approx(86.19264))
     assert clip["remark"]
-    _, out, _ = fmlab("list", "--table1")
+    _, out, _ = backbones("list", "--table1")
     assert "87.500" in out
     assert "86.193" in out
 
 
-def test_show_names_what_was_not_verified(fmlab, home):
+def test_show_names_what_was_not_verified(backbones, home):
     key = next(key for key, card in catalogue(home).items() if card.unverified)
-    _, out, _ = fmlab("show", key)
+    _, out, _ = backbones("show", key)
     assert find_backbone(home, key).unverified[0] in out
 
 
-def test_a_check_that_fails_is_exit_status_1(fmlab, home):
+def test_a_check_that_fails_is_exit_status_1(backbones, home):
     card = find_backbone(home, "vit-mae-base")
     write_bytes(home.backbones / card.key / card.files[0], b"no tensors")
-    status, out, _ = fmlab("verify", "pixels-24", card.key, "--json")
+    status, out, _ = backbones("verify", "pixels-24", card.key, "--json")
     assert status == 1
     good, bad = json.loads(out)
     assert (good["passed"], bad["passed"]) == (True, False)
     assert Path(good["picture"]).is_file()
     assert [check["name"] for check in bad["checks"] if not check["passed"]] == ["tensors"]
-    status, out, _ = fmlab("verify", "pixels-24")
+    status, out, _ = backbones("verify", "pixels-24")
     assert status == 0
     assert "all checks passed" in out
     assert "Mean: " in out
 
 
-def test_a_checkpoint_is_added_with_its_own_preprocessing(fmlab, home, checkpoint):
+def test_a_checkpoint_is_added_with_its_own_preprocessing(backbones, home, checkpoint):
     words = ("add", checkpoint, "--key", "small", "--architecture", SMALL, "--licence", "MIT", "--domain", "ultrasound")
-    status, out, err = fmlab(*words, "--size", 64, "--resize", "squash", "--mean", "0.1,0.2,0.3", "--title", "Small")
+    status, out, err = backbones(
+        *words, "--size", 64, "--resize", "squash", "--mean", "0.1,0.2,0.3", "--title", "Small"
+    )
     assert (status, out) == (0, ""), err
     card = find_backbone(home, "small")
     assert (card.title, card.licence_weights, card.domain) == ("Small", "MIT", "ultrasound")
@@ -128,16 +119,16 @@ def test_a_checkpoint_is_added_with_its_own_preprocessing(fmlab, home, checkpoin
         (("--domain", "cats"), "--domain is 'cats'"),
     ],
 )
-def test_an_option_that_makes_no_sense_is_refused_in_a_sentence(fmlab, home, checkpoint, options, said):
-    status, out, err = fmlab("add", checkpoint, "--key", "small", "--architecture", SMALL, *options)
+def test_an_option_that_makes_no_sense_is_refused_in_a_sentence(backbones, home, checkpoint, options, said):
+    status, out, err = backbones("add", checkpoint, "--key", "small", "--architecture", SMALL, *options)
     assert (status, out) == (2, "")
     assert said in err
     assert len(err.strip().splitlines()) == 1
     assert "small" not in catalogue(home)
 
 
-def test_any_timm_model_becomes_a_row_without_a_network(fmlab, home):
-    assert fmlab("add-timm", SMALL, "--key", "small")[0] == 0
+def test_any_timm_model_becomes_a_row_without_a_network(backbones, home):
+    assert backbones("add-timm", SMALL, "--key", "small")[0] == 0
     card = find_backbone(home, "small")
     assert card.remote.repository.startswith("timm/")
     with pytest.raises(BadWeights, match="fmlab backbones download small"):
@@ -159,9 +150,9 @@ def test_an_addition_asked_for_on_the_page_is_a_run(home, checkpoint, tmp_path):
     assert store.run(timms.key).result["backbone"] in catalogue(home)
 
 
-def test_a_row_without_weights_says_how_to_have_them(fmlab, home):
+def test_a_row_without_weights_says_how_to_have_them(backbones, home):
     assert (
         f"put model.safetensors or pytorch_model.bin into {home.backbones / 'vit-mae-base'}"
-        in fmlab("show", "vit-mae-base", "--home", home.path)[1]
+        in backbones("show", "vit-mae-base", "--home", home.path)[1]
     )
-    assert "to have its weights" not in fmlab("show", "pixels-24", "--home", home.path)[1]
+    assert "to have its weights" not in backbones("show", "pixels-24", "--home", home.path)[1]

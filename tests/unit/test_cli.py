@@ -7,27 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fmlab import cli
 from fmlab.data.manifest import dataset_names
 from fmlab.runs.store import open_store
 from tests.toys import halves
-
-
-@pytest.fixture
-def fmlab(home, monkeypatch, capsys):
-    """Runs a command in this process: status, standard output, standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["fmlab", *map(str, arguments)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as ending:
-            status = ending.code or 0
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
