@@ -72,7 +72,15 @@ def import_form(home: Home) -> None:
         name = st.text_input("Name of the dataset", key="import_name", placeholder="echo-2024", max_chars=64)
         reader = st.selectbox("Layout", list(READERS), format_func=lambda key: READERS[key][0], key="import_reader")
     options = _options(READERS[reader][1], dropping=where == "Drop files")
-    if st.button("Import", type="primary", icon=":material/download:", disabled=not (name and (typed or dropped))):
+    # Always enabled: typing a name and pressing the button sends both at once, so a button that waited for the name would
+    # swallow that first press.
+    if st.button("Import", type="primary", icon=":material/download:"):
+        if not (typed or dropped):
+            raise BadInput(
+                "Say first where the images are: " + ("drop them above." if where == "Drop files" else "give a path.")
+            )
+        if not name:
+            raise BadInput("Give the dataset a name first, as echo-2024.")
         key = request_import(home, typed, dropped, name, reader, options)
         st.session_state.setdefault("imports", []).append(key)
         st.rerun()

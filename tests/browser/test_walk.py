@@ -80,8 +80,11 @@ def test_dropped_files_become_a_dataset(visit, app):
     page = visit("/datasets")
     page.get_by_text("Import images").click()
     page.get_by_role("radio", name="Drop files").click()
+    settled(page)  # a file given to an uploader that is about to be drawn anew is lost with it
     file = {"name": "squares.zip", "mimeType": "application/zip", "buffer": archive.getvalue()}
     page.locator("input[type=file]").set_input_files(file)
+    page.get_by_text("squares.zip").wait_for()
+    settled(page)
     page.get_by_label("Name of the dataset").fill("dropped")
     page.get_by_label("Name of the dataset").press("Enter")
     page.get_by_role("button", name="Import", exact=True).click()
@@ -89,6 +92,12 @@ def test_dropped_files_become_a_dataset(visit, app):
     page.get_by_text("Images of each class in each split").first.wait_for()
     assert open_dataset(app.home, "dropped").card.class_counts == {"bright": 6, "dim": 6}
     assert not list(app.home.uploads.glob("*"))  # the copy is gone once the import has it
+
+
+def settled(page):
+    """Wait until the app has drawn everything that was asked for, and for a moment more, in case it only just begins."""
+    page.wait_for_timeout(500)
+    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
 
 
 def test_a_label_that_is_html_stays_text(visit):
