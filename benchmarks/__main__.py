@@ -17,7 +17,7 @@ from pathlib import Path
 from fmlab.files import write_json
 from fmlab.runs.engine import ALLOCATOR
 
-NAMES = ("extract", "latency", "probe", "phantom", "manifest", "study", "pages", "listing")
+NAMES = ("extract", "latency", "probe", "finetune", "phantom", "manifest", "study", "pages", "listing")
 
 
 def main() -> None:

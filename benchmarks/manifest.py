@@ -59,7 +59,7 @@ from fmlab.studies.presets import preset_config
 home = Home(Path(sys.argv[1]))
 store, dataset = open_store(home), open_dataset(home, "million")
 floors = ["pixels-24", "random-efficientnet-lite0", "random-resnet18"]
-study = preset_config("probe-sequences", dataset, "priced", backbones=floors)
+study = preset_config(home, "limited-data/probe-sequences", dataset, "priced", backbones=floors, copies=0, baselines=())
 started = time.perf_counter()
 price = plan(home, store, study)
 first = time.perf_counter()

@@ -36,7 +36,7 @@ def run(quick: bool = False) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder) / "home")
         dataset = build_phantom(home, DATASET, SMALL)
-        study = preset_config("demo", dataset, STUDY, backbones=["pixels-24"], sizes=[1, 2, 4])
+        study = preset_config(home, "demo", dataset, STUDY, backbones=["pixels-24"], sizes=[1, 2, 4])
         launch(home, open_store(home), study, Actor("benchmark", "script"))
         execute(home, STUDY)
         process, address = start_app(home, Path(folder) / "server.log")

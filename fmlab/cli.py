@@ -33,10 +33,10 @@ def command_line(first: str = "") -> typer.Typer:
     for section in (first,) if first in SECTIONS else SECTIONS:
         app.add_typer(importlib.import_module(f"fmlab.commands.{section}").app, name=section)
     if first not in SECTIONS:
-        from fmlab.commands import study
+        from fmlab.commands import results
 
-        app.command("results")(study.results_command)
-        app.command("compare")(study.compare_command)
+        app.command("results")(results.results_command)
+        app.command("compare")(results.compare_command)
         app.command("demo")(demo)
         app.command("app")(open_app)
     return app
@@ -48,7 +48,7 @@ def demo(
     home: HomeOption = None,
 ) -> None:
     """Draw the phantom dataset, launch the demo study and open the app. No network, no GPU, no images needed."""
-    from fmlab.commands import study
+    from fmlab.commands import results, study
     from fmlab.data.manifest import dataset_names
     from fmlab.phantom.build import build_phantom
     from fmlab.phantom.cases import PhantomConfig
@@ -66,7 +66,7 @@ def demo(
         _serve(place, port)
     else:
         study.wait_for(place, STUDY)
-        study.show_results(place, store, STUDY)
+        results.show_results(place, store, STUDY)
 
 
 def open_app(port: PortOption = PORT, home: HomeOption = None) -> None:

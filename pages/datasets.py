@@ -4,7 +4,8 @@ import streamlit as st
 
 from fmlab.data.manifest import dataset_names, open_dataset
 from fmlab.ui import links, session
-from fmlab.ui.dataset_view import show_balance, show_card, show_frames, show_problems
+from fmlab.ui.audit_view import show_audit
+from fmlab.ui.dataset_view import show_balance, show_card, show_frames
 from fmlab.ui.heading import heading
 from fmlab.ui.imports import import_form, import_outcomes
 from fmlab.ui.messages import empty_state, shown_errors
@@ -21,7 +22,7 @@ with shown_errors():
 with form, shown_errors():
     import_form(home)
 with shown_errors():
-    live_groups("datasets", kinds=("import", "phantom"))
+    live_groups("datasets", kinds=("import", "phantom", "audit"))
 
 if not names:
     empty_state(
@@ -36,7 +37,7 @@ name = links.choose("Dataset", names, "dataset", width=420)
 with shown_errors():
     dataset = open_dataset(home, name)
     show_card(dataset.card)
-    show_problems(dataset)
+    show_audit(home, dataset)
     if dataset.card.classes:
         links.link(links.LAUNCH, "Launch a study on it", ":material/rocket_launch:", {"dataset": name})
     st.subheader("Balance", anchor=False)

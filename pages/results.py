@@ -1,15 +1,41 @@
-"""Results: how accuracy grows with the number of labels, and what is behind each point."""
+"""Results: how accuracy grows with the number of labels, who is better, at which cost, and what is behind each point."""
+
+from collections.abc import Callable
 
 import streamlit as st
 
-from fmlab.ui import session
-from fmlab.ui.comparison_view import show_comparison
+from fmlab.runs.records import CELL_KINDS
+from fmlab.ui import links, session
 from fmlab.ui.heading import heading
 from fmlab.ui.messages import shown_errors
 from fmlab.ui.progress import live_groups
+from fmlab.ui.results_calibration import show_calibration
+from fmlab.ui.results_cost import show_cost
 from fmlab.ui.results_detail import show_detail
-from fmlab.ui.results_view import BEHIND, show_cost, show_curve, show_numbers, show_table
-from fmlab.ui.study_choice import choose_study, waiting_note
+from fmlab.ui.results_labels import show_labels
+from fmlab.ui.results_ranking import show_ranking
+from fmlab.ui.results_test_sets import show_test_sets
+from fmlab.ui.results_view import BEHIND, choose_measure, show_curve, show_notes, show_numbers
+from fmlab.ui.study_choice import ChosenStudy, choose_study, waiting_note
+
+
+def show_points(study: ChosenStudy, measure: str) -> None:
+    """The curve, and what is behind one of its points."""
+    show_curve(study, measure)
+    st.subheader(BEHIND, anchor=False)
+    show_detail(study)
+
+
+# The words on the widget → what is drawn, with the study and the measure; only the open one is.
+SECTIONS: dict[str, Callable[[ChosenStudy, str], None]] = {
+    "Curve": show_points,
+    "Test sets": show_test_sets,
+    "Better?": show_ranking,
+    "Labels": show_labels,
+    "Cost": show_cost,
+    "Calibration": lambda study, _: show_calibration(study),
+    "Numbers": lambda study, _: show_numbers(study),
+}
 
 
 def page() -> None:
@@ -19,21 +45,15 @@ def page() -> None:
         study = choose_study(session.home(), session.store())
     if study is None:
         return
-    live_groups("results", kinds=("adapt",), study=study.name)
+    live_groups("results", kinds=CELL_KINDS, study=study.name)
     if study.table.empty:
         waiting_note(study)
         return
-    show_curve(study, bar)
-    st.subheader("Test sets side by side", anchor=False)
-    show_table(study)
-    st.subheader(BEHIND, anchor=False)
-    show_detail(study)
-    st.subheader("Is one better than the other?", anchor=False)
-    show_comparison(study)
-    st.subheader("Accuracy and speed", anchor=False)
-    show_cost(study)
-    st.subheader("The numbers", anchor=False)
-    show_numbers(study)
+    measure = choose_measure(bar)
+    section = links.choose_segment("Section", list(SECTIONS), "section", label_visibility="collapsed", width="stretch")
+    with shown_errors():
+        SECTIONS[section or "Curve"](study, measure)
+    show_notes(study)
 
 
 heading("Results", "Accuracy against the number of labels, on every test set.")

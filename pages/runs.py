@@ -8,8 +8,9 @@ from fmlab.ui.messages import empty_state, shown_errors
 from fmlab.ui.progress import STATES, live_groups, state_line
 from fmlab.ui.run_tables import KINDS, filtered
 from fmlab.ui.runs_view import act_on_runs, choose_runs, failures, show_comparison, show_events, show_log
+from fmlab.ui.training_view import show_training
 
-DETAILS = ["Log", "Compare", "Events"]
+DETAILS = ["Log", "Training", "Compare", "Events"]
 
 
 def nothing_at_work() -> None:
@@ -61,13 +62,16 @@ def page() -> None:
     wanted = filtered(all_runs, states, kind)
     chosen = choose_runs(all_runs, wanted, key=f"runs_{study}_{kind}_{'_'.join(states)}")
     act_on_runs(all_runs, chosen, wanted["key"].tolist())
+    groups = all_runs.loc[all_runs["key"].isin(chosen), "group"].unique().tolist()
     match links.choose_segment("Details", DETAILS, "details", label_visibility="collapsed"):
+        case "Training":
+            show_training(store, study, groups)
         case "Compare":
             show_comparison(store, chosen)
         case "Events":
             show_events(store)
         case _:
-            show_log(store, study, all_runs.loc[all_runs["key"].isin(chosen), "group"].unique().tolist())
+            show_log(store, study, groups)
 
 
 heading("Runs", "What is at work, what waits, and what became of the rest.")

@@ -13,6 +13,7 @@ from fmlab import cli
 from fmlab.settings import HOME_VARIABLE, Home
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a hidden call to a model hub fails instead of hanging
+os.environ["OMP_NUM_THREADS"] = "1"  # tests share the cores; threads that wait for each other there only spin
 
 SHARED_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 

@@ -5,6 +5,8 @@ In: a home. Out: a dataset of grey squares: class `left` is bright on the left h
 
 import numpy as np
 
+from fmlab.backbones.cards import BackboneCard
+from fmlab.backbones.catalogue import find_backbone
 from fmlab.data.manifest import Dataset
 from fmlab.data.writer import CardFacts, DatasetWriter, ImageRow
 from fmlab.settings import Home
@@ -38,3 +40,9 @@ def halves(home: Home, name: str = "halves", patients: int = 24, frames: int = 3
                 )
                 writer.add(row, half_bright(side, rng, noise))
         return writer.finish(CardFacts("toy", title="Half-bright squares"), CLASSES)
+
+
+def small_vit(home: Home) -> BackboneCard:
+    """ViT-Tiny cut down to two blocks of width 24 with random weights: a step takes milliseconds."""
+    options = {"depth": 2, "embed_dim": 24, "num_heads": 2}
+    return find_backbone(home, "random-vit-tiny").model_copy(update={"options": options, "widths": (24, 24)})

@@ -1,16 +1,17 @@
 """The one door to the probes: an adaptation, embeddings and subsets in, scores of the test items out.
 
 In: config, features (N, D) float32, labels (N,) int, subsets of row indices, test features (M, D) float32.
-Out: ``Fits``: scores (S, M, K) float32, what converged, the certified gaps, the seconds it took.
+Out: ``Fits``: scores (S, M, K) float32, what converged, the certified gaps, settings that were chosen, the seconds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
-from fmlab.adapt.configs import KNN, Adaptation, LinearSVM, Logistic
+from fmlab.adapt.configs import KNN, Adaptation, LinearHead, LinearSVM, Logistic
 from fmlab.adapt.pool import Pool
 from fmlab.errors import BadInput
 
@@ -23,13 +24,15 @@ class Fits:
     """The outcome of one adaptation on S subsets, in their order."""
 
     scores: np.ndarray
-    """(S, M, K) float32; the largest of an item's K scores is the prediction. Decision values, or shares for knn."""
+    """(S, M, K) float32; the largest of an item's K scores is the prediction. Decision values, logits, or shares for knn."""
     converged: np.ndarray
-    """(S,) bool; knn has nothing to converge and is always True."""
+    """(S,) bool; knn and linear_head have nothing to converge to and are always True."""
     gap: np.ndarray
     """(S,) float64, largest certified relative duality gap over a fit's problems; NaN where none is certified."""
     seconds: float
     """Wall time of fitting and scoring together."""
+    notes: tuple[dict[str, Any], ...]
+    """What linear_head chose for each subset (`fmlab.adapt.linear_head.score_linear_heads`), plain data; else empty."""
 
 
 def fit_and_score(
@@ -41,6 +44,9 @@ def fit_and_score(
     test_features: np.ndarray,
     device: str = "cpu",
     on_progress: Callable[[int, int], None] | None = None,
+    feature: str | None = None,
+    groups: np.ndarray | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> Fits:
     """Fit every subset and score every test item under each fit.
 
@@ -51,14 +57,19 @@ def fit_and_score(
         n_classes: K.
         subsets: row indices, one array per fit.
         test_features: (M, D) float32.
-        device: the linear SVM uses "cuda" or "cuda:1"; on any other device it, like the others, runs on the CPU.
+        device: the linear SVM and linear heads use "cuda" or "cuda:1"; all else runs on the CPU.
         on_progress: called with (fits done, fits in all); what it raises, a cancellation say, ends the work.
+        feature: the kind of the features; linear heads take `blocks` apart, and any other kind as a whole.
+        groups: (N,) int, the sequence of each item, which linear_head's cross-validation keeps together; None: each
+            item is its own.
+        seeds: one for each subset, of what linear_head draws at random; None: 0 for all.
 
     Raises:
         BadInput: nothing to fit or to score, shapes that do not fit, a subset with one class only, features that are
             not finite, or more scores than fit in memory.
     """
     started = perf_counter()
+    notes: tuple[dict[str, Any], ...] = ({},) * len(subsets)
     _check(features, subsets, test_features, n_classes)
     pool = Pool.of(features, labels, n_classes, subsets)
     report = None if on_progress is None else lambda done: on_progress(done, len(subsets))
@@ -74,9 +85,22 @@ def fit_and_score(
         from fmlab.adapt.knn import score_knn
 
         scores = score_knn(pool, adaptation, test_features, report)
+    elif isinstance(adaptation, LinearHead):
+        from fmlab.adapt.linear_head import score_linear_heads
+
+        scores, notes = score_linear_heads(
+            pool,
+            adaptation,
+            test_features,
+            feature,
+            groups,
+            seeds,
+            device if device.startswith("cuda") else "cpu",
+            report,
+        )
     else:
         raise BadInput(f"{type(adaptation).__name__} is not fitted on frozen features; use a probe's config.")
-    return Fits(scores, converged, gap, perf_counter() - started)
+    return Fits(scores, converged, gap, perf_counter() - started, notes)
 
 
 def _linear_svm(

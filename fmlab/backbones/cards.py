@@ -8,7 +8,10 @@ The first of `features` is the one a study uses unless told otherwise. Kinds of 
 - `pooled`: what the architecture itself hands to a classifier (average of the last map, attention pooling, …);
 - `cls`: the class token after the final norm; `mean`: the mean of the patch tokens after the final norm;
 - `projected`: after the projection into a space shared with text;
-- `pixels`: the grey values of the input, row by row.
+- `pixels`: the grey values of the input, row by row;
+- `blocks`: for linear heads, of every network with tokens and so in no row: the class tokens of the last 4 blocks, each
+  after the final norm, in the order of the blocks, then the `mean`. Without a class token the mean of a block's patch
+  tokens stands for it, so that the last of them stands there twice.
 
 What stands in `unverified` was not seen at the source when the row was written; `backbones add --like KEY` makes a row
 in which it is otherwise.
@@ -21,6 +24,9 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from fmlab.data.preprocessing import InputSpec
 
 Feature = Literal["pooled", "cls", "mean", "projected", "pixels"]
+
+BLOCKS = "blocks"
+LAST_BLOCKS = 4  # whose class tokens are in it; DINOv2's linear heads use the last 1 or 4
 
 # How tensors are named in a weights file (`fmlab.backbones.layouts`), or where an encoder without a file comes from.
 Layout = Literal[
@@ -67,6 +73,15 @@ class Printed(BaseModel):
     width: int | None
     images: str  # that it was pretrained on
     remark: str = ""  # where the printed numbers do not fit the model
+
+
+class Finetuning(BaseModel):
+    """How a backbone is finetuned, where that is known of it in particular."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    learning_rate: float
+    source: str  # who says so
 
 
 class TextTower(BaseModel):
@@ -124,6 +139,7 @@ class BackboneCard(BaseModel):
     pretraining: str = ""  # the data set; empty: none
     pretraining_images: int | None = None
     printed: Printed | None = None
+    finetuning: Finetuning | None = None  # null: the recipe's own learning rate
     floor: bool = False  # what every figure can show as the least that a backbone must beat
     seed: int | None = None  # of a random initialisation
     note: str = ""
@@ -158,6 +174,12 @@ class BackboneCard(BaseModel):
         """How many numbers the default feature has."""
         return self.widths[0]
 
+    @property
+    def available(self) -> tuple[str, ...]:
+        """Every kind that can be asked for: `features`, and `blocks` of a network whose tokens have a final norm."""
+        return (*self.features, BLOCKS) if "mean" in self.features else self.features
+
     def width_of(self, feature: str) -> int:
         """How many numbers a kind of feature has; `KeyError` for one that this backbone does not give."""
-        return dict(zip(self.features, self.widths, strict=True))[feature]
+        widths = dict(zip(self.features, self.widths, strict=True))
+        return (LAST_BLOCKS + 1) * widths["mean"] if feature == BLOCKS else widths[feature]

@@ -18,7 +18,7 @@ from timm.layers import LayerNorm
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from fmlab.backbones.cards import BackboneCard
+from fmlab.backbones.cards import BLOCKS, LAST_BLOCKS, BackboneCard
 from fmlab.errors import BadInput
 
 # The share of red, green and blue in grey (ITU-R BT.601, as Pillow's "L").
@@ -70,6 +70,8 @@ class TimmEncoder(nn.Module):
 
     def forward(self, images: Tensor, feature: str) -> Tensor:
         """(B, D) features of a kind."""
+        if feature == BLOCKS:
+            return self._last_blocks(images)
         found = self.network.forward_features(self._channels(images))
         if feature in ("pooled", "projected"):
             pooled = self.network.forward_head(found, pre_logits=True)
@@ -82,6 +84,30 @@ class TimmEncoder(nn.Module):
         return self.network.forward_intermediates(
             self._channels(images), indices=list(taps), norm=True, output_fmt="NCHW", intermediates_only=True
         )
+
+    def _last_blocks(self, images: Tensor) -> Tensor:
+        """(B, 5·D): a token of each of the last 4 blocks after the final norm, and the mean of the last patch tokens.
+
+        As DINOv2's `get_intermediate_layers` with its class tokens (facebookresearch/dinov2, `eval/linear.py`).
+        """
+        depth = len(self.network.blocks)
+        if depth < LAST_BLOCKS:
+            raise BadInput(
+                f"Linear heads read the last {LAST_BLOCKS} blocks, and this network has {depth}; use a probe."
+            )
+        found = self.network.forward_intermediates(
+            self._channels(images),
+            indices=LAST_BLOCKS,
+            return_prefix_tokens=bool(self.prefix_tokens),
+            norm=True,
+            output_fmt="NLC",
+            intermediates_only=True,
+        )
+        patches, prefixes = zip(*found, strict=True) if self.prefix_tokens else (found, ())
+        means = [each.mean(dim=1) for each in patches]
+        class_token = getattr(self.network, "cls_token", None) is not None
+        tokens = [each[:, 0] for each in prefixes] if class_token else means
+        return torch.cat([*tokens, means[-1]], dim=1)
 
     def _channels(self, images: Tensor) -> Tensor:
         """The images in as many channels as the network takes: three, or their grey."""

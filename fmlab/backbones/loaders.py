@@ -45,8 +45,8 @@ class Backbone:
     def features(self, images: Tensor, feature: str | None = None) -> Tensor:
         """(B, D) float32 on the device, from (B, 3, S, S) float32 normalised; the card's first feature by default."""
         kind = feature or self.card.feature
-        if kind not in self.card.features:
-            raise BadInput(f"{self.card.key} gives no feature {kind!r}; choose {' or '.join(self.card.features)}.")
+        if kind not in self.card.available:
+            raise BadInput(f"{self.card.key} gives no feature {kind!r}; choose {' or '.join(self.card.available)}.")
         with torch.inference_mode(), self.arithmetic():
             return self.encoder(self.placed(images), kind).float().contiguous()
 

@@ -5,9 +5,11 @@ In: nothing. Out: `ROWS`, in the order in which lists show them.
 Source: each row's own; what was not seen at its source is in the row's `unverified`.
 """
 
-from fmlab.backbones.cards import BackboneCard, Printed, Remote, TextTower
+from fmlab.backbones.cards import BackboneCard, Finetuning, Printed, Remote, TextTower
 from fmlab.backbones.input_specs import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, crop, squash
 from fmlab.backbones.rows_small import RANDOM_NOTE
+
+TABLE_4 = "the limited-data study, Table 4"
 
 # open_clip's names of what reads, beside the image encoder.
 OPEN_CLIP_TEXT = (
@@ -42,6 +44,7 @@ VIT_MAE_BASE = BackboneCard(
     domain="natural",
     pretraining="ImageNet-1k without labels, masked autoencoder",
     pretraining_images=1_281_167,
+    finetuning=Finetuning(learning_rate=2e-4, source=TABLE_4),
     printed=Printed(order=1, name="ViTMAE", parameters=85.8, width=768, images="1.2M"),
     note=(
         "The encoder alone sees the whole image, no patch masked and none moved. The study does not say whether it took "
@@ -78,6 +81,7 @@ DINOV2_BASE_1_LAYER = BackboneCard(
     domain="natural",
     pretraining="LVD-142M, self-supervised",
     pretraining_images=142_000_000,
+    finetuning=Finetuning(learning_rate=5e-6, source=TABLE_4),
     printed=Printed(order=2, name="DINOv2", parameters=86.6, width=768, images="140M"),
     note=(
         "The table of positions is for 518 pixels and is resized as transformers does. Without the token that stands "
@@ -129,6 +133,7 @@ CLIP_BASE = BackboneCard(
     domain="natural",
     pretraining="WebImageText, images with text",
     pretraining_images=400_000_000,
+    finetuning=Finetuning(learning_rate=1e-5, source=TABLE_4),
     printed=Printed(
         order=3,
         name="CLIP",
@@ -178,6 +183,7 @@ ECHO_CLIP = BackboneCard(
     domain="ultrasound",
     pretraining="echocardiography clips with the text of their reports, Cedars-Sinai",
     pretraining_images=1_032_975,
+    finetuning=Finetuning(learning_rate=5e-5, source=TABLE_4),
     printed=Printed(order=4, name="EchoCLIP", parameters=88.1, width=512, images="1M"),
     note=(
         "The authors crop frames to the target aspect ratio with a zoom of 10 %, and read clips with blue and red "
@@ -228,6 +234,7 @@ MEDIMAGEINSIGHT = BackboneCard(
     domain="medical",
     pretraining="medical images of 14 kinds with text and labels",
     pretraining_images=3_800_000,
+    finetuning=Finetuning(learning_rate=5e-6, source=TABLE_4),
     printed=Printed(
         order=5,
         name="MedImageInsight",

@@ -7,7 +7,7 @@ Lite rows: M. Tan and Q. Le, EfficientNet, https://arxiv.org/abs/1905.11946); a 
 counterpart is fed, so that the two differ in their weights alone.
 """
 
-from fmlab.backbones.cards import BackboneCard
+from fmlab.backbones.cards import BackboneCard, Finetuning
 from fmlab.backbones.input_specs import HALF, IMAGENET_MEAN, IMAGENET_STD, crop
 from fmlab.data.preprocessing import InputSpec
 
@@ -39,6 +39,7 @@ def efficientnet_lite(number: int, size: int, resize_to: int, parameters: int, f
         domain="natural",
         pretraining="ImageNet-1k, supervised",
         pretraining_images=1_281_167,
+        finetuning=Finetuning(learning_rate=5e-4, source="ours, tried on simulated images"),
         note="A small convolutional network without squeeze-and-excitation, made for processors without a GPU.",
     )
 

@@ -8,12 +8,26 @@ from typing import Annotated, Any
 
 import typer
 
-from fmlab.commands.output import HomeOption, JsonOption, home_of, progress_line, say, show, show_json, show_table
-from fmlab.data.manifest import Card, Dataset, dataset_names, open_dataset, remove_dataset
+from fmlab.audit.report import Audit
+from fmlab.commands.output import (
+    HomeOption,
+    JsonOption,
+    actor,
+    home_of,
+    progress_line,
+    say,
+    show,
+    show_json,
+    show_table,
+)
+from fmlab.data.manifest import Card, dataset_names, open_dataset, remove_dataset
+from fmlab.errors import WorkFailed
 from fmlab.phantom.cases import PhantomConfig
 from fmlab.readers.attach import attach
 from fmlab.readers.intake import import_dataset
 from fmlab.readers.sources import ReaderOptions, reader_options
+from fmlab.runs.store import open_store
+from fmlab.studies.audits import audit_of, pictures_known, request_audit
 
 app = typer.Typer(help="Import and inspect datasets.", no_args_is_help=True)
 
@@ -173,32 +187,45 @@ def _show_card(card: Card, as_json: bool) -> None:
 
 
 @app.command("check")
-def check_dataset(name: str, as_json: JsonOption = False, home: HomeOption = None) -> None:
-    """Say what is wrong with a dataset: leaks, unreadable images, classes absent from a test set. Status 1 if it leaks."""
-    dataset = open_dataset(home_of(home), name)
-    problems = _problems(dataset)
+def check_dataset(
+    name: str,
+    pixels: Annotated[
+        bool, typer.Option("--pixels/--no-pixels", help="Look at every picture, unless that was done already.")
+    ] = True,
+    as_json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Say what is wrong with a dataset: leaks, duplicates, absent classes, doubtful labels, shortcuts. Status 1 if it leaks."""
+    place = home_of(home)
+    dataset, store = open_dataset(place, name), open_store(place)
+    audit = audit_of(place, store, dataset)
+    if pixels and not pictures_known(audit):
+        from fmlab.commands.study import wait_for  # which imports more than the other commands here need
+
+        run = request_audit(store, dataset, actor())
+        wait_for(place, None)
+        if store.run(run.key).state != "done":
+            raise WorkFailed(f"The pictures could not be looked at: {store.run(run.key).reason}")
+        audit = audit_of(place, store, dataset)
+    problems = audit.of_level("leak", "warning", "note")
     if as_json:
-        show_json({"dataset": name, "problems": problems, "leaking": list(dataset.card.leaking)})
+        told = {"problems": [check.sentence for check in problems], "leaking": list(dataset.card.leaking)}
+        show_json({"dataset": name, "leaks": bool(audit.leaks)} | told | audit.plain())
     else:
-        show("\n".join(problems) or f"Nothing is wrong with {name!r} that could be seen.")
-    if dataset.card.leaking:
+        _show_audit(name, audit)
+    if audit.leaks:
         raise typer.Exit(1)
 
 
-def _problems(dataset: Dataset) -> list[str]:
-    card = dataset.card
-    problems = [f"{leak} stands on both sides of the split" for leak in card.leaking]
-    rows = dataset.manifest(["path", "frame", "problem", "content_hash", "split"])
-    unreadable = rows[rows["problem"].notna()]
-    problems += [f"{path} frame {frame}: {why}" for path, frame, why in unreadable[["path", "frame", "problem"]].values]
-    for name in dataset.test_sets:
-        absent = [label for label, images in card.split_classes.get(name, {}).items() if images == 0]
-        problems += [f"{name} has no image of {', '.join(absent)}"] if absent else []
-    sides = rows.dropna(subset=["split"]).drop_duplicates(["content_hash", "split"])
-    twice = int(sides["content_hash"].duplicated().sum())
-    problems += [f"{twice} images stand pixel for pixel in more than one split"] if twice else []
-    problems += [f"{card.unlabelled} images have no label"] if card.unlabelled else []
-    return problems
+def _show_audit(name: str, audit: Audit) -> None:
+    for check in audit.of_level("leak", "warning", "note"):
+        show(f"{check.level}: {check.sentence}")
+    for check in audit.check("unreadable").rows:
+        show(f"  {check['image']}: {check['reason']}")
+    if not audit.of_level("leak", "warning"):
+        show(f"Nothing is wrong with {name!r} that could be seen.")
+    for check in audit.of_level("skipped"):
+        say(f"{check.title}: {check.sentence}")
 
 
 @app.command("remove")

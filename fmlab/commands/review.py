@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fmlab.commands.output import HomeOption, home_of
-from fmlab.commands.study import write_table
+from fmlab.commands.results import write_table
 from fmlab.errors import BadInput
 from fmlab.review.queue import misclassified
 from fmlab.runs.store import open_store

@@ -54,6 +54,11 @@ def styled(spec: InputSpec, style: Style) -> InputSpec:
     return replace(spec, size=PAPER_SIZE, resize="crop", resize_to=PAPER_RESIZE)
 
 
+def at_size(spec: InputSpec, size: int) -> InputSpec:
+    """The spec for inputs of another size in pixels, cutting away the same share of the image."""
+    return replace(spec, size=size, resize_to=round(spec.resize_to * size / spec.size))
+
+
 def mask_outside(image: np.ndarray, sector: np.ndarray | None) -> np.ndarray:
     """A copy with everything outside the sector set to 0. `sector` is (2V,) fractions x0, y0, x1, y1, …; None: as is."""
     if sector is None or len(sector) == 0:

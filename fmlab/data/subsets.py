@@ -21,15 +21,20 @@ from fmlab.data.splits import hash_order
 from fmlab.errors import BadInput
 
 Scheme = Literal["images", "sequences"]
+COPIES = 4  # that the study makes of every training image (section 4.2)
 
 
 @dataclass(frozen=True)
 class Subset:
-    """A label budget: `size` items in all (`images`) or `size` sequences of each class (`sequences`)."""
+    """A label budget: `size` items in all (`images`) or `size` sequences of each class (`sequences`).
+
+    `copies` augmented copies of every image (0 … 4) are items beside it. Size 0 is no label at all (zero-shot).
+    """
 
     scheme: Scheme
     size: int
     seed: int
+    copies: int = 0
 
 
 @dataclass(frozen=True)

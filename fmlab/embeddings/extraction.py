@@ -16,12 +16,11 @@ import pandas as pd
 
 from fmlab.backbones.catalogue import find_backbone
 from fmlab.backbones.loaders import Backbone, load_backbone
+from fmlab.backbones.pixels import item_reader
 from fmlab.data.manifest import Dataset
-from fmlab.data.preprocessing import mask_outside
-from fmlab.data.store import ImageStore
 from fmlab.embeddings.cache import EmbeddingCache, items_of
 from fmlab.embeddings.keys import EmbeddingsRequest
-from fmlab.embeddings.pipeline import ReadImage, stream_features
+from fmlab.embeddings.pipeline import stream_features
 from fmlab.errors import BadInput, Cancelled
 from fmlab.settings import Home
 
@@ -50,14 +49,13 @@ def extract(
 ) -> Iterator[int]:
     """Compute what the cache lacks of `rows` (columns `ROW_COLUMNS`, most wanted first); yield how many are there so far.
 
-    Yields once at the start and after each stored chunk. Images with equal pixels are computed once. When all are
-    there, `done.json` says so. `on_progress` gets images done, all images, images per second. Raises `Cancelled`
-    when `cancelled()` becomes true, after storing what was computed.
+    A column `copy` (0 … 4) asks for augmented copies; without one, for the images as they are. Yields once at the start
+    and after each stored chunk. Images with equal pixels are computed once. When all are there, `done.json` says so.
+    `on_progress` gets images done, all images, images per second. Raises `Cancelled` when `cancelled()` becomes true,
+    after storing what was computed.
     """
     check_match(backbone, request)
     items = items_of(rows)
-    if items["copy"].any():
-        raise BadInput("Embeddings of augmented copies are not available; ask for copy 0 of each image.")
     first = np.sort(np.unique(items, return_index=True)[1])  # images with equal pixels are computed once
     missing = first[~cache.have(items[first])]
     total, cached = len(first), len(first) - len(missing)
@@ -67,7 +65,7 @@ def extract(
     def report(computed: int, images_per_second: float) -> None:
         on_progress(cached + computed, total, images_per_second)
 
-    read = store_reader(dataset, rows.iloc[missing], request.mask_sector)
+    read = item_reader(dataset.folder, rows.iloc[missing], request.mask_sector)
     stored = 0
     with closing(stream_features(read, len(missing), backbone, request.spec, request.feature)) as stream:
         for chunk in timed_chunks(stream, report, cancelled):
@@ -86,19 +84,6 @@ def check_match(backbone: Backbone, request: EmbeddingsRequest) -> None:
             f"The request is for {request.backbone} in {request.precision} with weights {request.weights[:8]}; got "
             f"{backbone.card.key} in {backbone.precision} with weights {backbone.digest[:8]}. Load what the request names."
         )
-
-
-def store_reader(dataset: Dataset, rows: pd.DataFrame, mask_sector: bool) -> ReadImage:
-    """Reads image i of some manifest rows from the dataset's store, black outside its sector where that is asked for."""
-    store = ImageStore(dataset.folder / "store")
-    positions = store.positions(rows["image_id"])
-    sectors = rows["sector"].tolist() if mask_sector else None
-
-    def read(index: int) -> np.ndarray:
-        image = store.read(int(positions[index]))
-        return image if sectors is None else mask_outside(image, sectors[index])
-
-    return read
 
 
 def timed_chunks(

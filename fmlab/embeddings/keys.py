@@ -62,8 +62,8 @@ def request_embeddings(
 ) -> EmbeddingsRequest:
     """The request for a dataset's pixels and a backbone whose weights are on this disk; its first feature by default."""
     kind = feature or card.feature
-    if kind not in card.features:
-        raise BadInput(f"{card.key} gives no feature {kind!r}; choose {' or '.join(card.features)}.")
+    if kind not in card.available:
+        raise BadInput(f"{card.key} gives no feature {kind!r}; choose {' or '.join(card.available)}.")
     return EmbeddingsRequest(
         pixels_key=pixels_key,
         backbone=card.key,

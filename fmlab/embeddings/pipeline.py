@@ -9,8 +9,7 @@ the CPU prepare batches in pinned memory while the GPU computes.
 
 Every batch has the same size: the last one is filled up with black images whose features are dropped, so that an
 image's features do not depend on how many images it came with (another size of batch changes their last bits: by up to
-5e-6 of the largest, measured). Pixels are those of `fmlab.data.preprocessing`, bit by
-bit on a CPU; on a GPU its division may differ in the last bit.
+5e-6 of the largest, measured).
 """
 
 from collections import deque
@@ -24,14 +23,14 @@ import torch
 from torch import Tensor
 
 from fmlab.backbones.loaders import Backbone
-from fmlab.data.preprocessing import InputSpec, fit
+from fmlab.backbones.pixels import ReadImage, fitted_batch, normalised
+from fmlab.data.preprocessing import InputSpec
 
 # Each core computes a batch of its own. Measured at 4, 8, 16 and 32 images on two cores: 8 is best or within 5 % of it,
 # and its largest map (38 MB in EfficientNet-Lite0) is below the 64 MB from which glibc asks the system each time.
 CPU_BATCH = 8
 GPU_BATCH = 128
 
-ReadImage = Callable[[int], np.ndarray]
 Result = TypeVar("Result")
 
 
@@ -97,27 +96,3 @@ def gpu_features(
         previous = start, current
     if previous is not None:
         yield previous[1][: count - previous[0]].cpu().numpy()
-
-
-def fitted_batch(read: ReadImage, positions: range, size: int, spec: InputSpec, pinned: bool) -> Tensor:
-    """Images scaled and cropped, uint8 (size, S, S) while all are grey, else (size, S, S, 3); black after the last."""
-    images = [fit(read(position), spec) for position in positions]
-    colour = any(image.ndim == 3 for image in images)
-    shape = (size, spec.size, spec.size, 3) if colour else (size, spec.size, spec.size)
-    batch = torch.zeros(shape, dtype=torch.uint8, pin_memory=pinned)
-    pixels = batch.numpy()
-    for row, image in enumerate(images):
-        pixels[row] = image[..., None] if colour and image.ndim == 2 else image
-    return batch
-
-
-def normalised(pixels: Tensor, spec: InputSpec, channels_last: bool) -> Tensor:
-    """(B, 3, S, S) float32 from uint8 (B, S, S) or (B, S, S, 3): what `fmlab.data.preprocessing.normalise` gives."""
-    scaled = pixels.to(torch.float32) / 255
-    count, height, width = pixels.shape[:3]
-    form = torch.channels_last if channels_last else torch.contiguous_format
-    images = torch.empty((count, 3, height, width), device=pixels.device, memory_format=form)
-    for channel, (mean, std) in enumerate(zip(spec.mean, spec.std, strict=True)):
-        plane = scaled if scaled.ndim == 3 else scaled[..., channel]
-        images[:, channel] = (plane - np.float32(mean).item()) / np.float32(std).item()
-    return images

@@ -12,14 +12,17 @@ Source: Student's t and percentile intervals as in Efron and Tibshirani, "An Int
 chapters 12 and 13; clusters as in Field and Welsh, JRSS B 69 (2007); Wilson, JASA 22 (1927).
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
 LEVEL = 0.95
 RESAMPLES = 2000  # between repetitions a bound then moves by under a tenth of the interval's width
+BLOCK = 500  # resamples added up at a time
+SPARSE = 0.1  # share of counts above zero
 
 
 class Interval(NamedTuple):
@@ -69,11 +72,37 @@ def group_confusions(predicted: np.ndarray, truth: np.ndarray, groups: np.ndarra
 
 def resampled_counts(counts: np.ndarray, seed: int) -> np.ndarray:
     """What `RESAMPLES` draws of G groups with replacement add up to, (RESAMPLES, …) float64, from counts (G, …)."""
+    return np.concatenate(list(resampled_blocks(counts, seed, RESAMPLES)))
+
+
+def resampled_blocks(counts: np.ndarray, seed: int, resamples: int) -> Iterator[np.ndarray]:
+    """The same for any number of draws, a few hundred at a time, (≤ BLOCK, …) float64: all at once may be gigabytes.
+
+    The same seed and number of groups draw the same groups, and fewer draws are the beginning of more.
+    """
     groups = len(counts)
-    drawn = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=RESAMPLES)
-    # In float64 counts are exact and the product is BLAS's; between integers it would be a slow loop.
-    sums = drawn.astype(np.float64) @ counts.reshape(groups, -1).astype(np.float64)
-    return sums.reshape(RESAMPLES, *counts.shape[1:])
+    flat: Any = counts.reshape(groups, -1).astype(np.float64)
+    if np.count_nonzero(flat) < SPARSE * flat.size:
+        from scipy.sparse import csr_array  # confusions of few images in many classes are nearly empty: 4 times as fast
+
+        flat = csr_array(flat)
+    weights = _weights(groups, seed, resamples)
+    for start in range(0, resamples, BLOCK):
+        # In float64 counts are exact and the product is BLAS's; between integers it would be a slow loop.
+        sums = weights[start : start + BLOCK].astype(np.float64) @ flat
+        yield sums.reshape(len(sums), *counts.shape[1:])
+
+
+@lru_cache(maxsize=4)
+def _weights(groups: int, seed: int, resamples: int) -> np.ndarray:
+    """How often each group is drawn in each resample, (resamples, G) uint16; drawing them takes longest of all."""
+    generator = np.random.default_rng(seed)
+    shares = np.full(groups, 1 / groups)
+    blocks = [
+        generator.multinomial(groups, shares, size=min(BLOCK, resamples - start)).astype(np.uint16)
+        for start in range(0, resamples, BLOCK)
+    ]
+    return np.concatenate(blocks)
 
 
 def wilson(right: int, count: int) -> Interval:

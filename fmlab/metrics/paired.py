@@ -6,7 +6,9 @@ accuracy: everything here pairs item with item.
 In: truth (M,), predicted classes (M,) or (R, M) of two sides, group numbers (M,).
 Out: the difference as (value, low, high); p-values, 0 to 1.
 Source: the bootstrap of intervals.py, on both sides at once; McNemar, Psychometrika 12 (1947), in its exact binomial
-form; Holm, Scandinavian Journal of Statistics 6 (1979).
+form; the sign test, its form for units of several items (Dixon and Mood, JASA 41, 1946); Holm, Scandinavian Journal of
+Statistics 6 (1979); the p-value of a bootstrap with one added, Davison and Hinkley, "Bootstrap Methods and their
+Application" (1997), section 4.4.
 """
 
 from collections.abc import Callable
@@ -15,6 +17,8 @@ import numpy as np
 from scipy.special import bdtr
 
 from fmlab.metrics.intervals import LEVEL, Interval, group_confusions, resampled_counts
+
+EQUAL = 1e-9  # differences of shares below this are rounding
 
 
 def paired_difference(
@@ -61,6 +65,28 @@ def mcnemar(first: np.ndarray, second: np.ndarray, truth: np.ndarray) -> float:
     only_second = int(((first != truth) & (second == truth)).sum())
     differing = only_first + only_second
     return min(1.0, 2 * float(bdtr(min(only_first, only_second), differing, 0.5))) if differing else 1.0
+
+
+def mcnemar_of_groups(first: np.ndarray, second: np.ndarray) -> float:
+    """Exact two-sided p-value from groups, one unit for each patient or sequence however many images and runs it has.
+
+    `first` and `second` (G,) say how much of each group a side gets right. A group speaks for the side that gets more of
+    it right; one that both get equally right says nothing. With one image and one run a group this is McNemar's test.
+    """
+    for_first, for_second = (int((gap > EQUAL).sum()) for gap in (first - second, second - first))
+    differing = for_first + for_second
+    return min(1.0, 2 * float(bdtr(min(for_first, for_second), differing, 0.5))) if differing else 1.0
+
+
+def bootstrap_p_value(drawn: np.ndarray, differing: int) -> float:
+    """Two-sided p-value of no difference from the differences of resamples, (B,): 2·(1 + those past zero)/(B + 1).
+
+    Where few groups differ between the sides, the bootstrap is too sure of itself: no exact paired test over `differing`
+    groups can fall below 2^(1 − differing), and this value is held to that.
+    """
+    drawn = drawn[np.isfinite(drawn)]
+    past = min(int((drawn <= EQUAL).sum()), int((drawn >= -EQUAL).sum()))
+    return min(1.0, max(2 * (1 + past) / (len(drawn) + 1), 2.0 ** (1 - differing)))
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fmlab.errors import BadInput
-from fmlab.plots.theme import INKS, Mode, remark, template
+from fmlab.plots.theme import INKS, Mode, stamped, template
 from fmlab.plots.wording import percent
 
 MOST_CLASSES_WITH_COUNTS = 12  # above it a cell is too small for two numbers
@@ -71,12 +71,11 @@ def confusion_matrix(
         "height": 170 + ROW_PIXELS * max(4, len(classes)),
         "title": {"text": title},
         "margin": {"l": 64, "r": 24, "t": 70, "b": 60},
-        "annotations": remark(mode, synthetic, remarks),
         "xaxis": _class_axis(f"answer ({unit})", classes) | {"tickangle": -35 if crowded else 0},
         "yaxis": _class_axis(f"truth ({unit})", truths) | {"autorange": "reversed"},
         "shapes": _diagonal(len(classes), ink.quiet),
     }
-    return go.Figure(data=heats, layout=layout)
+    return go.Figure(data=heats, layout=stamped(layout, mode, synthetic, remarks))
 
 
 def _class_axis(title: str, names: Sequence[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from fmlab.plots.palette import BACKBONE_COLOURS
-from fmlab.plots.theme import INKS, Mode, remark, template
+from fmlab.plots.theme import INKS, Mode, stamped, template
 from fmlab.plots.wording import percent, signed_points, size_text
 
 ROW_PIXELS = 30
@@ -57,9 +57,8 @@ def per_class_dots(
             }
         )
     layout = _rows_layout(labels, "percent of the class (recall) or of the answers (precision)", mode, title)
-    layout["annotations"] = remark(mode, synthetic, remarks)
     layout["legend"] = {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}
-    return go.Figure(data=traces, layout=layout)
+    return go.Figure(data=traces, layout=stamped(layout, mode, synthetic, remarks))
 
 
 def per_site_dots(
@@ -94,12 +93,11 @@ def per_site_dots(
     if {"low", "high"} <= set(rows.columns):
         trace["error_x"] = _error_bars(rows["image_accuracy"], rows["low"], rows["high"], colour)
     layout = _rows_layout(labels, "image accuracy (%)", mode, title, row_pixels=44)
-    layout["annotations"] = remark(mode, synthetic, remarks)
     layout["showlegend"] = False
     if majority_rate is not None:
         layout["shapes"] = [_rule(100 * majority_rate, mode, "dot")]
-        layout["annotations"] += [_rule_label(100 * majority_rate, f"majority class {percent(majority_rate)}", mode)]
-    return go.Figure(data=[trace], layout=layout)
+        layout["annotations"] = [_rule_label(100 * majority_rate, f"majority class {percent(majority_rate)}", mode)]
+    return go.Figure(data=[trace], layout=stamped(layout, mode, synthetic, remarks))
 
 
 def difference_dots(
@@ -150,11 +148,10 @@ def difference_dots(
     layout["showlegend"] = False
     layout["shapes"] = [_rule(0, mode, "solid")]
     layout["annotations"] = [
-        *remark(mode, synthetic, remarks),
-        _side(f"← {shortened(second)} better", 0, mode),
-        _side(f"{shortened(first)} better →", 1, mode),
+        _side(f"← {shortened(second)} ahead", 0, mode),
+        _side(f"{shortened(first)} ahead →", 1, mode),
     ]
-    return go.Figure(data=[trace], layout=layout)
+    return go.Figure(data=[trace], layout=stamped(layout, mode, synthetic, remarks))
 
 
 def _rows_layout(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from fmlab.plots.theme import Mode
+from fmlab.plots.theme import INKS, Mode
 
 FLOOR_PREFIXES = ("random-", "pixels-")
 
@@ -25,6 +25,7 @@ FLOOR_COLOURS: dict[Mode, tuple[str, ...]] = {
 }
 BACKBONE_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "hexagon", "star")
 FLOOR_SYMBOLS = ("x-thin", "cross-thin", "asterisk", "hash")  # all are strokes; Plotly calls two of them thin
+BASELINE_SYMBOLS = ("diamond-tall", "star-square", "hourglass", "bowtie")
 
 # The place in the palette of the backbones that nearly every study holds: they never move for another one.
 FIXED_PLACES: dict[str, int] = {"efficientnet-lite0": 0, "efficientnet-lite1": 2, "efficientnet-lite2": 4}
@@ -72,6 +73,11 @@ def backbone_looks(backbones: Iterable[str], mode: Mode = "light") -> dict[str, 
     for place, key in enumerate(floors):
         looks[key] = Look(_turned(FLOOR_COLOURS[mode], place), _turned(FLOOR_SYMBOLS, place), True)
     return looks
+
+
+def baseline_looks(baselines: Sequence[tuple[str, str]], mode: Mode = "light") -> dict[tuple[str, str], Look]:
+    """A look for each baseline (backbone, adaptation): the colour of text, a shape of its own, drawn as floors are."""
+    return {pair: Look(INKS[mode].text, _turned(BASELINE_SYMBOLS, place), True) for place, pair in enumerate(baselines)}
 
 
 def adaptation_dashes(adaptations: Sequence[str], floor: bool) -> dict[str, str]:

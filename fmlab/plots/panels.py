@@ -12,15 +12,18 @@ import pandas as pd
 
 from fmlab.plots.palette import Look, translucent
 from fmlab.plots.theme import INKS, Mode
-from fmlab.plots.wording import measure_name, percent, size_title
+from fmlab.plots.wording import measure_name, percent, size_title, test_set_name
 
 HEIGHT = 440  # pixels
 MARGIN_TOP = 74
 MARGIN_BOTTOM = 76
 PANEL_GAP = 0.03  # of the width
 LABEL_PIXELS = 17  # height of one direct label
+TALL_LABEL_PIXELS = 32  # of one with a second line
 CHARACTER_PIXELS = 6.9  # mean width of a character in 13 px Source Sans, bold included
+NO_LABELS_TICK = "0<br>zero-shot"
 TICK_DISTANCE = 0.055  # of the axis: closer sizes share one tick text
+ZERO_DISTANCE = 0.12  # of a logarithmic axis: how far left of the smallest size "no labels" stands
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class LineEnd:
     panel: int  # 0, 1, …
     height: float  # percent
     look: Look
+    addition: str = ""  # what stands on a second line, smaller
 
 
 # Axes -----------------------------------------------------------------------------------------------------------------
@@ -67,52 +71,96 @@ def axes(
 ) -> dict[str, Any]:
     """The x axis of every panel with the table's sizes as ticks, and the y axis that they share."""
     sizes = sorted(int(size) for size in table["size"].unique())
+    places = size_places(sizes, log_x)
     layout: dict[str, Any] = {}
-    width = (1 - PANEL_GAP * (len(test_sets) - 1)) / max(1, len(test_sets))
-    for panel in range(max(1, len(test_sets))):
-        left = panel * (width + PANEL_GAP)
+    for panel, domain in enumerate(domains(len(test_sets))):
         number = _number(panel)
         layout[f"xaxis{number}"] = {
             "anchor": f"y{number}",
-            "domain": [left, min(1.0, left + width)],
+            "domain": domain,
             "title": {"text": size_title(scheme)},
             "type": "log" if log_x else "linear",
             "tickmode": "array",
-            "tickvals": sizes,
+            "tickvals": [places[size] for size in sizes],
             "ticktext": tick_texts(sizes, log_x),
-            "range": _x_range(sizes, log_x),
+            "range": _x_range(list(places.values()), log_x),
             "tickangle": 0,
         }
-        layout[f"yaxis{number}"] = {
-            "anchor": f"x{number}",
-            "range": list(y_range),
-            "dtick": 10 if y_range[1] - y_range[0] > 30 else 5,
-            "showticklabels": panel == 0,
-            **({"title": {"text": f"{measure_name(measure)} (%)"}} if panel == 0 else {"matches": "y"}),
-        }
+        layout[f"yaxis{number}"] = {"anchor": f"x{number}"} | percent_axis(measure, panel, y_range)
     return layout
+
+
+def domains(panels: int) -> list[list[float]]:
+    """Where panels side by side begin and end, as fractions of the width; one for none."""
+    width = (1 - PANEL_GAP * (panels - 1)) / max(1, panels)
+    lefts = [panel * (width + PANEL_GAP) for panel in range(max(1, panels))]
+    return [[left, min(1.0, left + width)] for left in lefts]
+
+
+def percent_axis(measure: str, panel: int, y_range: tuple[float, float]) -> dict[str, Any]:
+    """The y axis of a panel: all panels share the first one's, which alone has texts."""
+    return {
+        "range": list(y_range),
+        "dtick": 10 if y_range[1] - y_range[0] > 30 else 5,
+        "showticklabels": panel == 0,
+        **({"title": {"text": f"{measure_name(measure)} (%)"}} if panel == 0 else {"matches": "y"}),
+    }
+
+
+def size_places(sizes: Sequence[int], log_x: bool = True) -> dict[int, float]:
+    """Where each size stands on the axis: at itself. A logarithmic axis has no 0: it stands left of the smallest size."""
+    places = {size: float(size) for size in sizes}
+    counted = [size for size in sizes if size > 0]
+    if log_x and 0 in places:
+        first, last = (min(counted), max(counted)) if counted else (1, 1)
+        places[0] = first * min((first / last) ** ZERO_DISTANCE, 0.6) if counted else 1.0
+    return places
 
 
 def tick_texts(sizes: Sequence[int], log_x: bool = True) -> list[str]:
     """A text for each size, empty where it would run into the one before it."""
-    places = [math.log2(size) for size in sizes] if log_x else [float(size) for size in sizes]
+    places = [math.log2(place) if log_x else place for place in size_places(sizes, log_x).values()]
     if not places:
         return []
     span = max(places[-1] - places[0], 1e-9)
     texts, last = [], -math.inf
     for size, place in zip(sizes, places, strict=True):
         fits = (place - last) / span >= TICK_DISTANCE
-        texts.append(f"{size:,}" if fits else "")
+        texts.append("" if not fits else f"{size:,}" if size else NO_LABELS_TICK)
         last = place if fits else last
     return texts
 
 
-def _x_range(sizes: Sequence[int], log_x: bool) -> list[float] | None:
-    if not sizes:
+def _x_range(places: Sequence[float], log_x: bool) -> list[float] | None:
+    if not places:
         return None
-    first, last = (math.log10(sizes[0]), math.log10(sizes[-1])) if log_x else (float(sizes[0]), float(sizes[-1]))
+    first, last = (math.log10(places[0]), math.log10(places[-1])) if log_x else (places[0], places[-1])
     rim = 0.05 * (last - first) or (0.3 if log_x else 1.0)
     return [first - rim, last + rim]
+
+
+def axis_breaks(table: pd.DataFrame, test_sets: Sequence[str], mode: Mode) -> list[dict[str, Any]]:
+    """Two strokes on each x axis between "no labels" and the smallest size: the distance there means nothing."""
+    sizes = sorted(int(size) for size in table["size"].unique())
+    if len(sizes) < 2 or sizes[0] != 0:
+        return []
+    places = size_places(sizes)
+    middle = (math.log10(places[0]) + math.log10(places[sizes[1]])) / 2  # annotations count in powers of ten there
+    return [
+        {
+            "text": "<b>//</b>",
+            "showarrow": False,
+            "xref": f"x{_number(panel)}",
+            "yref": "paper",
+            "x": middle,
+            "y": 0,
+            "yanchor": "middle",
+            "bgcolor": INKS[mode].surface,
+            "borderpad": 0,
+            "font": {"size": 12, "color": INKS[mode].quiet},
+        }
+        for panel in range(len(test_sets))
+    ]
 
 
 # Words in the figure --------------------------------------------------------------------------------------------------
@@ -122,7 +170,7 @@ def panel_titles(test_sets: Sequence[str], mode: Mode) -> list[dict[str, Any]]:
     """The test set's name above each panel."""
     return [
         {
-            "text": f"<b>{test_set}</b>",
+            "text": f"<b>{test_set_name(test_set)}</b>",
             "showarrow": False,
             "xref": f"x{_number(panel)} domain",
             "yref": "paper",
@@ -201,10 +249,11 @@ def direct_labels(ends: Sequence[LineEnd], panels: int, y_range: tuple[float, fl
     """Each line's name at the right of the last panel, at the height of its end there, none upon another."""
     last = [end for end in ends if end.panel == panels - 1]
     per_pixel = (y_range[1] - y_range[0]) / (HEIGHT - MARGIN_TOP - MARGIN_BOTTOM)
-    places = spread([end.height for end in last], LABEL_PIXELS * per_pixel, *y_range)
+    tall = any(end.addition for end in ends)
+    places = spread([end.height for end in last], (TALL_LABEL_PIXELS if tall else LABEL_PIXELS) * per_pixel, *y_range)
     return [
         {
-            "text": end.name if end.look.floor else f"<b>{end.name}</b>",
+            "text": (end.name if end.look.floor else f"<b>{end.name}</b>") + _second_line(end.addition),
             "showarrow": False,
             "xref": "paper",
             "yref": f"y{_number(panels - 1)}",
@@ -234,7 +283,11 @@ def spread(values: Sequence[float], gap: float, low: float, high: float) -> list
     return placed
 
 
+def _second_line(text: str) -> str:
+    return f"<br><span style='font-size:11px'>{text}</span>" if text else ""
+
+
 def right_margin(ends: Sequence[LineEnd]) -> int:
     """Pixels that the longest name needs beside the last panel."""
-    longest = max((len(end.name) for end in ends), default=0)
+    longest = max((max(len(end.name), 0.85 * len(end.addition)) for end in ends), default=0)
     return int(24 + CHARACTER_PIXELS * longest)

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from fmlab.plots.palette import category_looks
-from fmlab.plots.theme import INKS, Mode, remark, template
+from fmlab.plots.theme import INKS, Mode, stamped, template
 
 HEIGHT = 560
 MISSING = "unknown"
@@ -76,9 +76,8 @@ def projection_map(
         "xaxis": axis,
         "yaxis": axis,
         "legend": {"itemsizing": "constant", "title": {"text": colour}, "y": 1},
-        "annotations": remark(mode, synthetic, remarks),
     }
-    return go.Figure(data=traces, layout=layout)
+    return go.Figure(data=traces, layout=stamped(layout, mode, synthetic, remarks))
 
 
 def categories(column: pd.Series, missing: str = MISSING) -> pd.Series:

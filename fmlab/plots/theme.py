@@ -18,6 +18,9 @@ Mode = Literal["light", "dark"]
 
 FONT = "Source Sans, Source Sans Pro, Helvetica, Arial, sans-serif"
 CLEAR = "rgba(0,0,0,0)"
+REMARK_CHARACTERS = 90  # in one line: what a figure of half a page still holds
+RIGHT_RIM = 24  # pixels that stay free at the right end
+REMARK_PIXELS = 16  # height of one line
 
 
 @dataclass(frozen=True)
@@ -74,27 +77,48 @@ def template(mode: Mode) -> go.layout.Template:
     )
 
 
-def remark(mode: Mode, synthetic: bool, remarks: Sequence[str]) -> list[dict[str, Any]]:
-    """The annotation that says, inside the figure, what its numbers rest on; empty when there is nothing to say."""
-    words = ([SYNTHETIC_REMARK] if synthetic else []) + list(remarks)
-    if not words:
-        return []
+def stamped(layout: dict[str, Any], mode: Mode, synthetic: bool, remarks: Sequence[str]) -> dict[str, Any]:
+    """A layout (with height and margin) that says, inside the figure, what its numbers rest on.
+
+    Further lines of remarks make the figure higher: the plot keeps its place and size.
+    """
+    lines = remark_lines([*([SYNTHETIC_REMARK] if synthetic else []), *remarks])
+    if not lines:
+        return layout
+    more = REMARK_PIXELS * (len(lines) - 1)
+    margin = layout["margin"] | {"t": layout["margin"]["t"] + more}
+    # From the right end of the plot to that of the figure: a narrow plot would cut a long remark off at its left.
+    annotations = [*layout.get("annotations", ()), _remark(lines, mode) | {"xshift": max(0, margin["r"] - RIGHT_RIM)}]
+    return layout | {"annotations": annotations, "height": layout["height"] + more, "margin": margin}
+
+
+def _remark(lines: Sequence[str], mode: Mode) -> dict[str, Any]:
     ink = INKS[mode]
-    return [
-        {
-            "name": "remark",
-            "text": "<b>" + " · ".join(words) + "</b>",
-            "showarrow": False,
-            "xref": "paper",
-            "yref": "paper",
-            "x": 1,
-            "y": 1,
-            "xanchor": "right",
-            "yanchor": "bottom",
-            "yshift": 26,
-            "font": {"size": 12, "color": ink.warning},
-            "bordercolor": ink.warning,
-            "borderpad": 3,
-            "borderwidth": 1,
-        }
-    ]
+    return {
+        "name": "remark",
+        "text": "<b>" + "<br>".join(lines) + "</b>",
+        "showarrow": False,
+        "xref": "paper",
+        "yref": "paper",
+        "x": 1,
+        "y": 1,
+        "xanchor": "right",
+        "yanchor": "bottom",
+        "yshift": 26,
+        "align": "right",
+        "font": {"size": 12, "color": ink.warning},
+        "bordercolor": ink.warning,
+        "borderpad": 3,
+        "borderwidth": 1,
+    }
+
+
+def remark_lines(words: Sequence[str]) -> list[str]:
+    """The remarks side by side while they fit into half a page, else each on a line of its own."""
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + len(word) <= REMARK_CHARACTERS:
+            lines[-1] += f" · {word}"
+        else:
+            lines.append(word)
+    return lines

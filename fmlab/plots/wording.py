@@ -1,9 +1,10 @@
 """The words on figures and tables: one name for each measure, adaptation and scheme, and numbers as people read them.
 
-In: the keys used in tables and configs. Out: short English text. Fractions 0–1 are written as percent with one decimal.
+In: the keys of tables and configs. Out: short English text. Fractions 0–1 are written as percent with one decimal.
 """
 
 import math
+import re
 from collections.abc import Iterable
 
 MEASURES: dict[str, str] = {
@@ -35,7 +36,13 @@ SIZE_UNITS: dict[str, tuple[str, str]] = {
     "sequences": ("sequence per class", "sequences per class"),
 }
 
+NO_LABELS = "no labels"
+
+TEST_SETS: dict[str, str] = {"folds": "cross-validation"}
+
 SYNTHETIC_REMARK = "simulated images"
+
+_NAMED = re.compile(r"(?P<kind>\w+)(?:\((?P<settings>.*)\))?")
 
 
 def measure_name(measure: str) -> str:
@@ -44,14 +51,41 @@ def measure_name(measure: str) -> str:
 
 
 def adaptation_name(adaptation: str) -> str:
-    """The name of an adaptation, `linear SVM` for `linear_svm`; an unknown one loses its underscores."""
-    return ADAPTATIONS.get(adaptation, adaptation.replace("_", " "))
+    """The name of an adaptation as it stands in a results table.
+
+    `linear SVM` for `linear_svm`, `finetuned (recipe quick)` for `finetune(recipe=quick)`; an unknown one loses its
+    underscores.
+    """
+    named = _NAMED.fullmatch(adaptation)
+    if named is None:
+        return adaptation.replace("_", " ")
+    name = ADAPTATIONS.get(named["kind"], named["kind"].replace("_", " "))
+    return f"{name} ({_settings(named['settings'])})" if named["settings"] else name
+
+
+def _settings(settings: str) -> str:
+    """`learning rate 0.0001, augment` for `learning_rate=0.0001, augment=True`."""
+    words = settings.replace("=True", "").replace("=", " ").replace("_", " ").replace("[", "").replace("]", "")
+    return "own prompts" if words == "prompts" else words
 
 
 def in_usual_order(adaptations: Iterable[str]) -> list[str]:
     """Adaptations as figures and lists show them: the linear probe first, unknown ones last, by name."""
     usual = list(ADAPTATIONS)
-    return sorted(set(adaptations), key=lambda key: (usual.index(key) if key in usual else len(usual), key))
+
+    def place(adaptation: str) -> tuple[int, str]:
+        kind = adaptation.partition("(")[0]
+        return usual.index(kind) if kind in usual else len(usual), adaptation
+
+    return sorted(set(adaptations), key=place)
+
+
+def test_set_name(test_set: str) -> str:
+    """The name of a test set; the training images of a cross-validated study are called `cross-validation`."""
+    return TEST_SETS.get(test_set, test_set)
+
+
+test_set_name.__test__ = False  # type: ignore[attr-defined]
 
 
 def size_title(scheme: str) -> str:
@@ -59,10 +93,17 @@ def size_title(scheme: str) -> str:
     return SIZE_TITLES.get(scheme, f"size ({scheme})")
 
 
-def size_text(size: int, scheme: str) -> str:
-    """A size with its unit: `1 sequence per class`, `1,024 images`."""
+def size_text(size: float, scheme: str) -> str:
+    """A size with its unit: `1 sequence per class`, `1,024 images`, `4.3 images` in between; `no labels` for 0."""
+    if size == 0:
+        return NO_LABELS
     one, many = SIZE_UNITS.get(scheme, (scheme, scheme))
-    return f"{size:,} {one if size == 1 else many}"
+    return f"{size_number(size)} {one if size == 1 else many}"
+
+
+def size_number(size: float) -> str:
+    """A size that need not be whole: three digits, all of those of a whole number."""
+    return f"{size:,.0f}" if size >= 100 or size == round(size) else f"{size:.3g}"
 
 
 def percent(fraction: float | None) -> str:

@@ -1,6 +1,7 @@
 """Work of kind `adapt`: embed what is missing, solve every run whose items are there, leave predictions.
 
-In: the runs of one group, which share a frozen backbone on one dataset. Out: `predictions/<digest>.parquet` for each
+In: the runs of one group, which share a frozen backbone on one dataset; under cross-validation each of them is a fit per
+fold, and its predictions those of every image when it was not learnt from. Out: `predictions/<digest>.parquet` for each
 batch of runs solved together, and a `finished` event that names it.
 
 Scored test images come first, then the items of the smallest subsets, so that a first point appears long before the
@@ -10,17 +11,19 @@ last image is embedded. Every fit depends on its own subset alone, not on what i
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fmlab.adapt.configs import adaptation_from
-from fmlab.adapt.fit import fit_and_score
+from fmlab.adapt.configs import Adaptation, ZeroShot, adaptation_from
+from fmlab.adapt.fit import Fits, fit_and_score
 from fmlab.backbones.catalogue import find_backbone, weights_digest
-from fmlab.data.manifest import TRAIN, VALIDATION, Dataset, open_dataset
+from fmlab.data.manifest import Dataset, open_dataset
 from fmlab.data.preprocessing import Preprocessing
+from fmlab.data.roles import checked_roles
 from fmlab.data.subsets import Subset, draw_all, training_items
 from fmlab.embeddings.cache import items_of, open_cache
 from fmlab.embeddings.keys import request_embeddings
@@ -35,12 +38,17 @@ SOLVE_SECONDS = 4.0  # between two rounds of solving while images are still bein
 
 @dataclass(frozen=True)
 class _Cell:
-    """A run of the group with its training items, as positions in the training table."""
+    """A run of the group with its training items, as positions in the training table: one array per part."""
 
     key: str
     adaptation: dict[str, Any]
     subset: Subset
-    positions: np.ndarray  # (n,) int64
+    positions: tuple[np.ndarray, ...]  # (n,) int64 each; empty without labels
+
+    @cached_property
+    def needed(self) -> np.ndarray:
+        """The items of all parts, each once."""
+        return np.unique(np.concatenate(self.positions))
 
 
 def work(facts: dict[str, Any], emitter: Emitter) -> None:
@@ -74,37 +82,39 @@ class _Group:
             shared["precision"],
         )
         self._cache = open_cache(home, self._request)
-        train, test = self._tables()
-        self._training = training_items(train, dataset.card.classes)
-        self._train_items = items_of(train)
-        self._test_items = items_of(test)
-        self._test_ids = test["image_id"].to_numpy(dtype=str)
-        self._rows = pd.concat([test, train], ignore_index=True)
-        self._waiting = self._cells(runs)
+        found = checked_roles(dataset, shared.get("folds"))
+        copies = Subset(**runs[0]["config"]["subset"]).copies
+        self._train = _with_copies(found.train, copies)
+        self._labels = training_items(found.train, dataset.card.classes, copies).labels
+        self._train_items = items_of(self._train)
+        self._test_items = items_of(found.test)
+        self._test_ids = found.test["image_id"].to_numpy(dtype=str)
+        self._rows = pd.concat([found.test.assign(copy=np.uint8(0)), self._train], ignore_index=True)
+        each = copies + 1
+        # Items of image i are i·each … i·each + copies.
+        self._parts = [((learnt[:, None] * each + np.arange(each)).ravel(), tested) for learnt, tested in found.parts]
+        self._waiting = self._cells(runs, copies)
         self._rate: float | None = None  # images per second, measured
 
-    def _tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Labelled training rows, and labelled scored rows of every test set, each in manifest order."""
-        rows = self._dataset.manifest(["image_id", "label", "sequence_id", "split", "scored", "content_hash", "sector"])
-        rows = rows[rows["label"].notna() & rows["split"].notna()]
-        testing = ~rows["split"].isin((TRAIN, VALIDATION)) & rows["scored"]
-        if not testing.any():
-            raise BadInput(
-                f"Dataset {self._dataset.name!r} has no labelled test images. Attach a test set, or draw a split."
-            )
-        return rows[rows["split"] == TRAIN].reset_index(drop=True), rows[testing].reset_index(drop=True)
-
-    def _cells(self, runs: Sequence[dict[str, Any]]) -> list[_Cell]:
+    def _cells(self, runs: Sequence[dict[str, Any]], copies: int) -> list[_Cell]:
         """The group's runs, smallest subsets first. A subset that holds one class alone fails at once."""
         subsets = [Subset(**run["config"]["subset"]) for run in runs]
+        drawn: list[list[np.ndarray]] = [[] for _ in runs]
+        budgeted = [number for number, subset in enumerate(subsets) if subset.size]
+        for pool, _ in self._parts:
+            images = self._train.iloc[pool[:: copies + 1]]
+            items = training_items(images, self._dataset.card.classes, copies)
+            for number, positions in zip(budgeted, draw_all(items, [subsets[i] for i in budgeted]), strict=True):
+                drawn[number].append(pool[positions])
         cells = []
-        for run, subset, positions in zip(runs, subsets, draw_all(self._training, subsets), strict=True):
-            labels = np.unique(self._training.labels[positions])
-            if len(labels) < 2:
-                only = self._dataset.card.classes[labels[0]]
+        for run, subset, parts in zip(runs, subsets, drawn, strict=True):
+            parts = tuple(parts) or (np.empty(0, np.int64),) * len(self._parts)
+            alone = [labels[0] for part in parts if len(labels := np.unique(self._labels[part])) == 1]
+            if alone:
+                only = self._dataset.card.classes[alone[0]]
                 self._emitter.failed([run["key"]], f"The subset of this size and seed holds only class {only!r}.")
             else:
-                cells.append(_Cell(run["key"], run["config"]["adaptation"], subset, positions))
+                cells.append(_Cell(run["key"], run["config"]["adaptation"], subset, parts))
         return sorted(cells, key=lambda cell: (cell.subset.size, cell.subset.seed))
 
     def execute(self) -> None:
@@ -147,11 +157,11 @@ class _Group:
         tests = len(self._test_items)
         first_need = np.full(len(self._train_items), len(self._waiting), np.int64)
         for rank, cell in reversed(list(enumerate(self._waiting))):
-            first_need[cell.positions] = rank
+            first_need[cell.needed] = rank
         needed = np.flatnonzero(first_need < len(self._waiting))
         in_order = needed[np.argsort(first_need[needed], kind="stable")]
         rows = self._rows.iloc[np.concatenate([np.arange(tests), tests + in_order])]
-        return rows.drop_duplicates("content_hash")
+        return rows.drop_duplicates(["content_hash", "copy"])
 
     def _nothing_left(self) -> bool:
         self._leave_out_cancelled()
@@ -172,7 +182,7 @@ class _Group:
         if not self._waiting or not self._cache.have(self._test_items).all():
             return
         there = self._cache.have(self._train_items)
-        ready = [cell for cell in self._waiting if there[cell.positions].all()]
+        ready = [cell for cell in self._waiting if there[cell.needed].all()]
         batches: dict[str, list[_Cell]] = {}
         for cell in ready:
             batches.setdefault(digest_config("adaptation", cell.adaptation), []).append(cell)
@@ -181,34 +191,69 @@ class _Group:
 
     def _solve(self, cells: list[_Cell]) -> None:
         self._emitter.under_way([cell.key for cell in cells])
-        used = np.unique(np.concatenate([cell.positions for cell in cells]))
         began = time.monotonic()
         adaptation = adaptation_from(cells[0].adaptation)
-        fits = fit_and_score(
-            adaptation,
-            self._cache.read(self._train_items[used]),
-            self._training.labels[used],
-            len(self._dataset.card.classes),
-            [np.searchsorted(used, cell.positions) for cell in cells],
-            self._cache.read(self._test_items),
-            device=self._emitter.device,
-            on_progress=lambda done, total: self._emitter.progress(done, total, f"solving {adaptation.kind} probes"),
-        )
+        scores = np.empty((len(cells), len(self._test_ids), len(self._dataset.card.classes)), np.float32)
+        fits: list[Fits] = []
+        for part, (_, tested) in enumerate(self._parts):
+            if isinstance(adaptation, ZeroShot):
+                scores[:, tested] = self._zero_shot(adaptation, tested)
+            else:
+                fits.append(self._fit(adaptation, cells, part, tested))
+                scores[:, tested] = fits[-1].scores
         keys = tuple(cell.key for cell in cells)
         name = f"{digest_config('predictions', keys)}.parquet"
-        predictions = Predictions(keys, self._test_ids, fits.scores, self._dataset.card.classes)
-        write_predictions(self._home.predictions / name, predictions)
-        results = {
-            cell.key: {
-                "predictions": name,
-                "converged": bool(fits.converged[number]),
-                "gap": None if np.isnan(fits.gap[number]) else float(fits.gap[number]),
-                "n_train": len(cell.positions),
-            }
-            for number, cell in enumerate(cells)
-        }
+        write_predictions(
+            self._home.predictions / name, Predictions(keys, self._test_ids, scores, self._dataset.card.classes)
+        )
         seconds = time.monotonic() - began
+        results = {cell.key: _result(name, number, cell, fits) for number, cell in enumerate(cells)}
         self._emitter.finished(results, seconds)
         self._emitter.log(f"solved {len(cells)} {adaptation.kind} runs in {seconds:.2f} s")
         solved = set(keys)
         self._waiting = [cell for cell in self._waiting if cell.key not in solved]
+
+    def _fit(self, adaptation: Adaptation, cells: list[_Cell], part: int, tested: np.ndarray) -> Fits:
+        """Every cell's fit on one part of the dataset, and its scores of the images tested there."""
+        used = np.unique(np.concatenate([cell.positions[part] for cell in cells]))
+        return fit_and_score(
+            adaptation,
+            self._cache.read(self._train_items[used]),
+            self._labels[used],
+            len(self._dataset.card.classes),
+            [np.searchsorted(used, cell.positions[part]) for cell in cells],
+            self._cache.read(self._test_items[tested]),
+            device=self._emitter.device,
+            on_progress=lambda done, total: self._emitter.progress(done, total, f"solving {adaptation.kind} probes"),
+            feature=self._request.feature,
+            groups=pd.factorize(self._train["sequence_id"])[0][used],
+            seeds=[cell.subset.seed for cell in cells],
+        )
+
+    def _zero_shot(self, adaptation: ZeroShot, tested: np.ndarray) -> np.ndarray:
+        # Text towers bring transformers with them; probes do without.
+        from fmlab.adapt.zero_shot import zero_shot_scores
+
+        self._emitter.progress(0, 1, "reading the prompts")
+        features = self._cache.read(self._test_items[tested])
+        return zero_shot_scores(
+            self._home, self._card, adaptation, self._dataset.card.classes, features, self._emitter.device
+        )
+
+
+def _with_copies(rows: pd.DataFrame, copies: int) -> pd.DataFrame:
+    """Every row once for the image and once for each of its augmented copies, together; column `copy`."""
+    repeated = rows.loc[rows.index.repeat(copies + 1)].reset_index(drop=True)
+    return repeated.assign(copy=np.tile(np.arange(copies + 1, dtype=np.uint8), len(rows)))
+
+
+def _result(name: str, number: int, cell: _Cell, fits: list[Fits]) -> dict[str, Any]:
+    """What is kept of a run beside its predictions; of several folds the worst gap and the mean number of items."""
+    gaps = [float(fit.gap[number]) for fit in fits if not np.isnan(fit.gap[number])]
+    notes = [dict(fit.notes[number]) for fit in fits if fit.notes[number]]
+    return {
+        "predictions": name,
+        "converged": all(bool(fit.converged[number]) for fit in fits),
+        "gap": max(gaps, default=None),
+        "n_train": round(float(np.mean([len(part) for part in cell.positions]))),
+    } | ({"chosen": notes} if notes else {})

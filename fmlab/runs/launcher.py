@@ -173,8 +173,10 @@ class _Execution:
     def run(self) -> None:
         home = self._queue.store.home
         runs = [{"key": key, "config": config} for key, config in self._claim.runs]
+        folder = home.runs / self._claim.group
         work = {"kind": self._claim.kind, "title": self._claim.title, "home": str(home.path), "runs": runs}
-        log = home.runs / self._claim.group / "log.txt"
+        work["folder"] = str(folder)
+        log = folder / "log.txt"
         try:
             self._engine.start(work, log)
             self._follow()

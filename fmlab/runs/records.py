@@ -16,6 +16,9 @@ RETRIABLE: tuple[RunState, ...] = ("failed", "cancelled", "interrupted")
 
 QUIET_SHARE = 0.9  # a measuring thread that had a processor less of the time shared it with something else
 
+# Cells of a study: probes of frozen backbones, solved together; and trainings, each on its own.
+CELL_KINDS = ("adapt", "train")
+
 # Kinds that need no device have threads of their own, so that an import waits neither for a study nor for a download.
 LANES = {"files": ("import", "phantom", "add"), "downloads": ("download",)}
 LANE_KINDS = tuple(kind for kinds in LANES.values() for kind in kinds)
@@ -135,6 +138,11 @@ class StudyRecord:
     created: str
     by: str
     notes: tuple[str, ...]
+
+
+def throughput_name(kind: str, input_size: int) -> str:
+    """Under which name the store keeps the speed of a kind of training on inputs of so many pixels, in images per second."""
+    return f"train_images_per_second:{kind}:{input_size}"
 
 
 def now() -> str:

@@ -26,6 +26,7 @@ from fmlab.runs.records import now
 
 KINDS = {
     "adapt": "fmlab.runs.adapting",
+    "train": "fmlab.runs.training",
     "project": "fmlab.runs.projecting",
     "latency": "fmlab.runs.timing",
     "import": "fmlab.runs.importing",
@@ -33,6 +34,7 @@ KINDS = {
     "verify": "fmlab.runs.verifying",
     "download": "fmlab.runs.downloading",
     "add": "fmlab.runs.adding",
+    "audit": "fmlab.runs.auditing",
 }
 PROGRESS_SECONDS = 0.25  # between two progress events: often enough to look alive, seldom enough to cost nothing
 

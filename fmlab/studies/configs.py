@@ -12,10 +12,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from fmlab.adapt.configs import adaptation_from
 from fmlab.data.manifest import check_name
 from fmlab.data.preprocessing import Style
-from fmlab.data.subsets import Scheme
+from fmlab.data.subsets import COPIES, Scheme
 from fmlab.errors import BadInput
 
 LARGEST_SEEDS = 1000
+LARGEST_FOLDS = 20
 
 
 def _as_tuple(value: Any) -> Any:
@@ -25,6 +26,16 @@ def _as_tuple(value: Any) -> Any:
 def _as_adaptations(value: Any) -> Any:
     values = value if isinstance(value, list | tuple) else [value]
     return tuple(adaptation_from(each) for each in values)
+
+
+class Baseline(BaseModel):
+    """A line that stands in the figure beside the grid: one backbone under one adaptation, as ResNet50 from scratch."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    backbone: str
+    adaptation: Annotated[Any, BeforeValidator(lambda value: adaptation_from(value))]
+    seeds: Annotated[int, Field(ge=1, le=LARGEST_SEEDS)] = 1
 
 
 class StudyConfig(BaseModel):
@@ -37,7 +48,12 @@ class StudyConfig(BaseModel):
     backbones: Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
     adaptations: Annotated[tuple[Any, ...], BeforeValidator(_as_adaptations), Field(min_length=1)] = ("linear_svm",)
     scheme: Scheme
-    sizes: Annotated[tuple[int, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    sizes: Annotated[tuple[int | Literal["all"], ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    copies: Annotated[int, Field(ge=0, le=COPIES)] = 0  # augmented copies of every training image, items like it
+    folds: Annotated[int, Field(ge=2, le=LARGEST_FOLDS)] | None = (
+        None  # cross-validation by patient; null: the test sets
+    )
+    baselines: Annotated[tuple[Baseline, ...], BeforeValidator(_as_tuple)] = ()
     seeds: Annotated[int, Field(ge=1, le=LARGEST_SEEDS)] = 20
     style: Style = "native"
     mask_sector: bool | None = None  # null: as the dataset's card says
@@ -52,10 +68,11 @@ class StudyConfig(BaseModel):
 
     @field_validator("sizes")
     @classmethod
-    def _sizes_ascend(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
-        if min(sizes) < 1:
-            raise ValueError(f"sizes are counts from 1 upward, got {min(sizes)}")
-        return tuple(sorted(set(sizes)))
+    def _sizes_ascend(cls, sizes: tuple[int | Literal["all"], ...]) -> tuple[int | Literal["all"], ...]:
+        counts = {size for size in sizes if size != "all"}
+        if counts and min(counts) < 1:
+            raise ValueError(f"sizes are counts from 1 upward, got {min(counts)}")
+        return (*sorted(counts), *(("all",) if "all" in sizes else ()))
 
     @field_validator("backbones")
     @classmethod
@@ -65,7 +82,11 @@ class StudyConfig(BaseModel):
     def plain(self) -> dict[str, Any]:
         """Plain data from which `study_config` makes an equal config."""
         adaptations = [adaptation.model_dump(mode="json") for adaptation in self.adaptations]
-        return self.model_dump(mode="json", exclude={"adaptations"}) | {"adaptations": adaptations}
+        baselines = [
+            each.model_dump() | {"adaptation": each.adaptation.model_dump(mode="json")} for each in self.baselines
+        ]
+        whole = self.model_dump(mode="json", exclude={"adaptations", "baselines"})
+        return whole | {"adaptations": adaptations, "baselines": baselines}
 
 
 def study_config(content: Any) -> StudyConfig:

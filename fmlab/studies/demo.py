@@ -25,7 +25,7 @@ def launch_demo_study(home: Home, store: Store, by: Actor) -> StudyRecord:
     for study in store.studies():
         if study.name == STUDY:
             return study
-    return launch(home, store, preset_config("demo", open_dataset(home, DATASET), STUDY), by)
+    return launch(home, store, preset_config(home, "demo", open_dataset(home, DATASET), STUDY), by)
 
 
 def start_demo(home: Home, store: Store, by: Actor) -> None:

@@ -8,30 +8,27 @@ from fmlab.errors import BadInput
 from fmlab.runs.records import Actor, StudyRecord
 from fmlab.runs.store import Store
 from fmlab.settings import Home
+from fmlab.studies.audits import audit_of
 from fmlab.studies.configs import StudyConfig
+from fmlab.studies.differences import differences_from_paper
 from fmlab.studies.grid import Grid, lay_out
-
-LEAKS_SHOWN = 3
 
 
 def launch(home: Home, store: Store, config: StudyConfig, by: Actor) -> StudyRecord:
     """Launch a study. A leaking split is refused unless the config names the dataset as accepted."""
     grid = lay_out(home, open_dataset(home, config.dataset), config)
-    refuse_leaks(grid)
-    notes = [*grid.dropped]
-    if grid.dataset.card.leaking:
+    refuse_leaks(home, store, grid)
+    notes = [*grid.dropped, *differences_from_paper(config, grid.dataset, home)]
+    if audit_of(home, store, grid.dataset).leaks:
         notes.append("The split leaks; its numbers are too good.")
     return store.add_study(config.name, config.plain(), grid.requests, notes, by)
 
 
-def refuse_leaks(grid: Grid) -> None:
-    """Raise `BadInput` for a split on whose sides the same patient or sequence stands, unless accepted by name."""
-    leaks = grid.dataset.card.leaking
+def refuse_leaks(home: Home, store: Store, grid: Grid) -> None:
+    """Raise `BadInput` for a dataset whose audit found a leak, as far as it is known now, unless accepted by name."""
+    leaks = audit_of(home, store, grid.dataset).leaks
     if leaks and grid.config.allow_leaking != grid.dataset.name:
-        shown = ", ".join(leaks[:LEAKS_SHOWN]) + (
-            f" and {len(leaks) - LEAKS_SHOWN} more" if len(leaks) > LEAKS_SHOWN else ""
-        )
         raise BadInput(
-            f"The split of dataset {grid.dataset.name!r} leaks: {shown} stand on both sides. "
+            f"The split of dataset {grid.dataset.name!r} leaks: {' '.join(check.sentence for check in leaks)} "
             "Import it with a split by patient, or accept it by typing the dataset's name."
         )

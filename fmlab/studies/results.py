@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
+from fmlab.adapt.configs import short_name
 from fmlab.data.manifest import open_dataset
 from fmlab.errors import BadInput
 from fmlab.metrics.accuracy import (
@@ -54,7 +55,7 @@ def results(home: Home, store: Store, study: str) -> pd.DataFrame:
     """One row per finished run and test set, in the order of the queue; the columns are `COLUMNS`."""
     record = store.study(study)
     dataset = open_dataset(home, record.config["dataset"])
-    sets = test_sets(dataset.folder, dataset.card.content_hash)
+    sets = test_sets(dataset.folder, dataset.card.content_hash, record.config.get("folds"))
     runs = store.study_runs(study, "done")
     rows: list[dict[str, object]] = []
     for file, members in _by_file(runs).items():
@@ -79,7 +80,7 @@ def _facts(run: Run) -> dict[str, object]:
     return {
         "run": run.key,
         "backbone": run.config["backbone"],
-        "adaptation": run.config["adaptation"]["kind"],
+        "adaptation": short_name(run.config["adaptation"]),
         **{name: run.config["subset"][name] for name in ("scheme", "size", "seed")},
         "converged": result.get("converged"),
         "n_train": result.get("n_train"),

@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from fmlab.data.manifest import TRAIN, VALIDATION, open_dataset, read_card, read_manifest
+from fmlab.data.manifest import Dataset, open_dataset, read_card
+from fmlab.data.roles import CROSS_VALIDATED, roles
 from fmlab.errors import BadInput, NotFound
 from fmlab.metrics.accuracy import confusion_counts, f1, precision, recall, sequence_vote
 from fmlab.metrics.intervals import cluster_bootstrap
@@ -48,20 +49,22 @@ class TestSet:
 
 
 @lru_cache(maxsize=8)
-def test_sets(folder: Path, content_hash: str) -> tuple[TestSet, ...]:
-    """The test sets of the dataset in a folder, in alphabetical order. `content_hash` names its state, for the cache."""
-    classes = read_card(folder).classes
-    rows = read_manifest(folder, ["image_id", "label", "sequence_id", "patient_id", "site", "frame", "split", "scored"])
-    rows = rows[rows["label"].notna() & rows["split"].notna() & rows["scored"]]
+def test_sets(folder: Path, content_hash: str, folds: int | None) -> tuple[TestSet, ...]:
+    """The test sets of the dataset in a folder, in alphabetical order; under cross-validation all folds are one.
+
+    `content_hash` names the dataset's state, for the cache.
+    """
+    dataset = Dataset(folder, read_card(folder))
+    rows = roles(dataset, folds, ["image_id", "label", "sequence_id", "patient_id", "site", "frame"]).test
+    named = rows["split"] if folds is None else pd.Series(CROSS_VALIDATED, index=rows.index)
     sets = []
-    for name, members in rows.groupby("split", sort=True):
-        if name not in (TRAIN, VALIDATION):
-            members = members.drop(columns=["split", "scored"]).reset_index(drop=True)
-            truth = pd.Categorical(members["label"], categories=list(classes)).codes.astype(np.int64)
-            sequences, names = pd.factorize(members["sequence_id"])
-            votes = np.zeros((len(names), len(classes)), np.int64)
-            np.add.at(votes, (sequences, truth), 1)
-            sets.append(TestSet(str(name), members, truth, sequences.astype(np.int64), votes.argmax(axis=1)))
+    for name, members in rows.groupby(named, sort=True):
+        members = members.drop(columns=["split", "scored", "fold"], errors="ignore").reset_index(drop=True)
+        truth = pd.Categorical(members["label"], categories=list(dataset.card.classes)).codes.astype(np.int64)
+        sequences, names = pd.factorize(members["sequence_id"])
+        votes = np.zeros((len(names), len(dataset.card.classes)), np.int64)
+        np.add.at(votes, (sequences, truth), 1)
+        sets.append(TestSet(str(name), members, truth, sequences.astype(np.int64), votes.argmax(axis=1)))
     return tuple(sets)
 
 
@@ -98,13 +101,20 @@ def scored_runs(home: Home, store: Store, runs: Sequence[str], test_set: str) ->
     datasets = {run.config["dataset"] for run in found}
     if len(datasets) != 1:
         raise BadInput(f"The runs belong to different datasets ({', '.join(sorted(datasets))}). Choose runs of one.")
+    if len({run.config.get("folds") for run in found}) != 1:
+        raise BadInput("Some of the runs are cross-validated and some are not. Choose runs of one kind.")
     dataset = open_dataset(home, datasets.pop())
-    sets = {test.name: test for test in test_sets(dataset.folder, dataset.card.content_hash)}
+    sets = {test.name: test for test in sets_of_run(dataset, found[0])}
     if test_set not in sets:
         raise NotFound(f"Dataset {dataset.name!r} has no test set {test_set!r}; it has {', '.join(sets) or 'none'}.")
     test = sets[test_set]
     parts = [_run_scores(home, run, test) for run in found]
     return Scored(tuple(run.key for run in found), dataset.card.classes, np.stack(parts), test)
+
+
+def sets_of_run(dataset: Dataset, run: Run) -> tuple[TestSet, ...]:
+    """The test sets that a run of a dataset was scored on."""
+    return test_sets(dataset.folder, dataset.card.content_hash, run.config.get("folds"))
 
 
 def _run_scores(home: Home, run: Run, test: TestSet) -> np.ndarray:
@@ -166,7 +176,7 @@ def item_table(home: Home, store: Store, run: str, test_set: str | None = None) 
     """
     found = store.run(run)
     dataset = open_dataset(home, found.config["dataset"])
-    names = dataset.test_sets if test_set is None else (test_set,)
+    names = [test.name for test in sets_of_run(dataset, found)] if test_set is None else [test_set]
     return pd.concat([_items(scored_runs(home, store, [found.key], name)) for name in names], ignore_index=True)
 
 

@@ -1,6 +1,6 @@
 """Tables and pictures of a dataset, at a cost that does not grow with its number of images.
 
-In: a dataset. Out: small tables from its card; sample images; the rows that cannot be read.
+In: a dataset. Out: small tables from its card; sample images.
 """
 
 from collections.abc import Sequence
@@ -8,15 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from fmlab.data.manifest import TRAIN, VALIDATION, Card, Dataset, to_pandas
+from fmlab.data.manifest import TRAIN, VALIDATION, Card, Dataset
 from fmlab.data.preprocessing import mask_outside
 from fmlab.data.store import stored_images
 from fmlab.ui.pictures import Tile, data_url
-
-UNREADABLE_SHOWN = 1000
 
 
 def split_order(card: Card) -> list[str]:
@@ -34,23 +30,6 @@ def class_table(card: Card) -> pd.DataFrame:
     table["All"] = total
     table["Share"] = [100 * number / max(1, sum(total)) for number in total]
     return table
-
-
-def absent_classes(card: Card) -> dict[str, list[str]]:
-    """Test set → classes of which it holds no image; complete test sets are left out."""
-    tests = [split for split in split_order(card) if split not in (TRAIN, VALIDATION)]
-    absent = {split: [c for c in card.classes if not card.split_classes.get(split, {}).get(c, 0)] for split in tests}
-    return {split: classes for split, classes in absent.items() if classes}
-
-
-def unreadable_rows(dataset: Dataset) -> pd.DataFrame:
-    """File, frame and reason of the images that cannot be used, at most `UNREADABLE_SHOWN` of them."""
-    table = pq.read_table(
-        dataset.folder / "manifest.parquet",
-        columns=["path", "frame", "problem"],
-        filters=pc.field("problem").is_valid(),
-    )
-    return to_pandas(table.slice(0, UNREADABLE_SHOWN))
 
 
 def sample_tiles(dataset: Dataset, split: str | None, per_class: int, outline: bool, masked: bool) -> list[Tile]:

@@ -1,4 +1,4 @@
-"""One dataset on a page: its card, what is wrong with it, its balance, what its images look like.
+"""One dataset on a page: its card, its balance, what its images look like.
 
 In: a dataset. Out: the page's sections, each drawn from the card or from a few rows.
 """
@@ -9,25 +9,20 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from fmlab.data.manifest import TRAIN, Card, Dataset, open_dataset
+from fmlab.data.manifest import Card, Dataset, open_dataset
 from fmlab.plots.palette import category_looks
 from fmlab.plots.theme import template
 from fmlab.settings import Home
 from fmlab.ui.dataset_tables import (
-    UNREADABLE_SHOWN,
-    absent_classes,
     class_table,
     sample_tiles,
     split_order,
-    unreadable_rows,
 )
 from fmlab.ui.format import count, escaped
 from fmlab.ui.links import choose_segment, switch
 from fmlab.ui.messages import synthetic_note
 from fmlab.ui.pictures import Tile, gallery
 from fmlab.ui.theme import Mode, mode, show_figure
-
-LEAKS_NAMED = 12
 
 
 def show_card(card: Card) -> None:
@@ -55,37 +50,6 @@ def show_card(card: Card) -> None:
         lines.append(f"Citation: {escaped(card.citation)}")
     st.caption("  \n".join(lines + [escaped(note) for note in card.notes]))
     synthetic_note(card.synthetic)
-
-
-def show_problems(dataset: Dataset) -> None:
-    """Leaks in red, classes that a test set lacks, images that cannot be read: each with what it means."""
-    card = dataset.card
-    if card.leaking:
-        named = ", ".join(escaped(name) for name in card.leaking[:LEAKS_NAMED])
-        more = f" and {len(card.leaking) - LEAKS_NAMED:,} more" if len(card.leaking) > LEAKS_NAMED else ""
-        st.error(
-            f"**The split leaks:** :red[{named}{more}] on both sides. A study on it is refused unless you type the "
-            "dataset's name when launching; every figure will then say so.",
-            icon=":material/warning:",
-        )
-    for split, classes in absent_classes(card).items():
-        st.warning(
-            f"Test set **{escaped(split)}** holds no image of {', '.join(escaped(c) for c in classes)}. "
-            "Averages over classes leave these out there.",
-            icon=":material/info:",
-        )
-    if not card.splits.get(TRAIN):
-        st.warning("There is no training image; a study needs some.", icon=":material/info:")
-    if card.unreadable:
-        with st.expander(f"{count(card.unreadable, 'image')} could not be read", icon=":material/broken_image:"):
-            rows = unreadable_rows(dataset)
-            st.dataframe(
-                rows.rename(columns={"path": "File", "frame": "Frame", "problem": "Reason"}),
-                hide_index=True,
-                key="unreadable",
-            )
-            if card.unreadable > UNREADABLE_SHOWN:
-                st.caption(f"The first {UNREADABLE_SHOWN:,} of {card.unreadable:,}.")
 
 
 def show_balance(card: Card) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 NO_VALUE = "–"
 _PUNCTUATION = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^&@=/\"'])")
 # Back-quoted text of harmless characters stays code; everything else loses its meaning in Markdown.
-_CODE = re.compile(r"(`[\w ./=,\-]+`)")
+_CODE = re.compile(r"(`[\w ./=,:\-]+`)")
 
 
 def escaped(text: str) -> str:

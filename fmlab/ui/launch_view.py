@@ -1,52 +1,78 @@
-"""A study put together on a page: its settings, its price, the command that does the same.
+"""A study put together on a page: a preset that decides everything, and behind it all that can be changed.
 
 In: what the widgets hold. Out: a `StudyConfig`; the plan as numbers, sentences and a table; the study launched.
 
-Choosing a preset fills the other widgets in; sizes left as the preset has them may be dropped where the data are too
-few, sizes typed by hand are taken at their word.
+Choosing another preset fills the other widgets in; sizes left as the preset has them may be dropped where the data are
+too few, sizes typed by hand are taken at their word.
 """
 
-import re
-import shlex
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast, get_args
 
 import pandas as pd
 import streamlit as st
 
-from fmlab.adapt.configs import ADAPTATIONS
+from fmlab.adapt.configs import ADAPTATIONS, short_name
 from fmlab.backbones.catalogue import catalogue, on_disk
 from fmlab.data.manifest import Dataset
 from fmlab.data.preprocessing import Style
-from fmlab.data.subsets import Scheme
+from fmlab.data.subsets import COPIES, Scheme
 from fmlab.errors import BadInput
 from fmlab.plots.wording import adaptation_name
 from fmlab.runs.store import Store
 from fmlab.settings import Home
-from fmlab.studies.configs import LARGEST_SEEDS, StudyConfig
-from fmlab.studies.planner import Plan
-from fmlab.studies.presets import PRESETS, Preset, preset_config
+from fmlab.studies.audits import audit_of
+from fmlab.studies.configs import LARGEST_FOLDS, LARGEST_SEEDS, Baseline, StudyConfig
+from fmlab.studies.planner import FROZEN, Plan
+from fmlab.studies.presets import (
+    PRESETS,
+    Mode,
+    Preset,
+    free_name,
+    preset_config,
+    study_name,
+    usual_baselines,
+    usual_folds,
+)
+from fmlab.studies.spelling import read_baselines, read_sizes, spelt_baselines
 from fmlab.ui import links, session
+from fmlab.ui.adaptation_settings import choose_adaptation_settings
 from fmlab.ui.format import count, duration, escaped, size
 from fmlab.ui.messages import sentences
 
+MODES: dict[Mode, str] = {
+    "probe": "Linear probe",
+    "finetune": "Finetuning",
+    "all-data": "All data",
+    "demo": "Demo",
+}
 SCHEMES: dict[Scheme, str] = {"sequences": "Sequences per class", "images": "Images at random"}
 STYLES: dict[Style, str] = {"native": "As each backbone's authors meant", "paper": "The study's 256 → 224"}
-FIRST_PRESET = "probe-sequences"
 
 
 def choose_preset() -> Preset:
-    """The preset in the address; choosing another one fills in the widgets below."""
-    key = links.choose(
-        "Preset",
-        list(PRESETS),
-        "preset",
-        format_func=lambda key: PRESETS[key].title,
-        index=list(PRESETS).index(FIRST_PRESET),
-        on_change=_fill_in,
-        width=240,
-    )
-    return PRESETS[key or FIRST_PRESET]
+    """The preset in the address, by its mode, scheme and size; another one fills in the widgets below."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        mode = links.choose_segment("Study", list(MODES), "mode", format_func=MODES.get, on_change=_fill_in)
+        family = _family(cast(Mode, mode))
+        if len(family) > 1:
+            links.choose_segment(
+                "Label budget", list(SCHEMES), "scheme", format_func=SCHEMES.__getitem__, on_change=_fill_in
+            )
+            links.switch("Quick", "quick", help="Minutes instead of hours, to see that all works", on_change=_fill_in)
+    return _chosen_preset()
+
+
+def _family(mode: Mode) -> list[Preset]:
+    return [preset for preset in PRESETS.values() if preset.mode == mode]
+
+
+def _chosen_preset() -> Preset:
+    """The preset that the three widgets name."""
+    state = st.session_state
+    family = _family(state["mode"])
+    wanted = (state.get("scheme"), state.get("quick"))
+    return next((preset for preset in family if (preset.scheme, preset.quick) == wanted), family[0])
 
 
 def usable_keys(home: Home) -> list[str]:
@@ -56,60 +82,47 @@ def usable_keys(home: Home) -> list[str]:
 
 
 def _fill_in() -> None:
-    preset = PRESETS[st.session_state["preset"]]
-    usable = usable_keys(session.home())
-    st.session_state["backbones"] = [key for key in preset.backbones if key in usable]
-    st.session_state["adaptations"] = list(preset.adaptations)
-    st.session_state["scheme"] = preset.scheme
-    st.session_state["sizes"] = listed(preset.sizes)
-    st.session_state["seeds"] = preset.seeds
+    """Set every widget below to what the preset says."""
+    state, preset = st.session_state, _chosen_preset()
+    settings = _usual(preset)
+    state["backbones"] = _usual_backbones(session.home(), preset)
+    state["adaptations"] = list(settings)
+    state["sizes"] = listed(preset.sizes)
+    state["seeds"], state["copies"], state["style"] = preset.seeds, preset.copies, preset.style
+    state["baselines"] = _spelt(usual_baselines(preset))
+    for kind, config in ADAPTATIONS.items():
+        if "recipe" in config.model_fields:
+            state[f"{kind}_recipe"] = settings.get(kind, {}).get("recipe", config.model_fields["recipe"].default)
+
+
+def _usual(preset: Preset) -> dict[str, dict[str, Any]]:
+    return {adaptation["kind"]: dict(adaptation) for adaptation in preset.adaptations}
+
+
+def _usual_backbones(home: Home, preset: Preset) -> list[str]:
+    usable = usable_keys(home)
+    return next(
+        (found for keys in (preset.backbones, preset.stand_ins) if (found := [k for k in keys if k in usable])), []
+    )
+
+
+def _spelt(baselines: Sequence[Any]) -> list[str]:
+    return [spelt_baselines([Baseline.model_validate(each)]) for each in baselines]
 
 
 def choose_settings(home: Home, store: Store, dataset: Dataset, preset: Preset) -> StudyConfig:
     """The study that the widgets describe; `BadInput` while they describe none."""
     changes: dict[str, Any] = {}
-    keys = usable_keys(home)
-    lacking = len(catalogue(home)) - len(keys)
-    changes["backbones"] = links.choose_several(
-        "Backbones",
-        keys,
-        "backbones",
-        default=[key for key in preset.backbones if key in keys],
-        help=f"{count(lacking, 'more backbone')} can be fetched on the page Backbones" if lacking else None,
-    )
-    changes["adaptations"] = links.choose_several(
-        "Adaptations",
-        list(ADAPTATIONS),
-        "adaptations",
-        default=list(preset.adaptations),
-        format_func=adaptation_name,
-        help="\n\n".join(f"{adaptation_name(kind)}: {config.description}." for kind, config in ADAPTATIONS.items()),
-    )
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        scheme = links.choose_segment(
-            "Label budget", list(SCHEMES), "scheme", default=preset.scheme, format_func=SCHEMES.__getitem__
-        )
-        typed = st.text_input("Sizes", listed(preset.sizes), key="sizes", bind="query-params", width=300)
-        changes["seeds"] = st.number_input(
-            "Seeds",
-            1,
-            LARGEST_SEEDS,
-            preset.seeds,
-            key="seeds",
-            bind="query-params",
-            width=130,
-            help="Subsets drawn at each size; the band of a curve is over them",
-        )
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        changes["style"] = links.choose_segment("Preprocessing", list(STYLES), "style", format_func=STYLES.get)
-        mask = links.switch(
-            "Black out what lies outside the sector",
-            f"mask_{dataset.name}",
-            value=dataset.card.mask_sector,
-            disabled=not dataset.card.sectors_found,
-        )
-    changes["mask_sector"] = None if mask == dataset.card.mask_sector else mask
-    if dataset.card.leaking:
+    with st.expander("Backbones", icon=":material/neurology:"):
+        changes |= _choose_backbones(home, preset)
+    with st.expander("Adaptations", icon=":material/tune:"):
+        changes |= _choose_adaptations(home, dataset, preset, changes["backbones"])
+    with st.expander("Label budget and seeds", icon=":material/stacks:"):
+        typed, budget = _choose_budget(dataset, preset)
+        changes |= budget
+    with st.expander("Images", icon=":material/image:"):
+        changes |= _choose_preprocessing(dataset, preset)
+    if audit_of(home, store, dataset).leaks:
         changes["allow_leaking"] = (
             st.text_input(
                 f"The split leaks. Type {dataset.name} to accept that its numbers will be too good",
@@ -118,38 +131,130 @@ def choose_settings(home: Home, store: Store, dataset: Dataset, preset: Preset) 
             )
             or None
         )
-    wanted = free_name(store, f"{dataset.name}-{preset.key}")
-    name = st.text_input("Name of the study", wanted, key=f"study_name_{wanted}", max_chars=64, width=360)
-    sizes = parsed_sizes(typed)
-    if sizes != preset.sizes or scheme != preset.scheme:
-        changes |= {"sizes": sizes, "scheme": scheme}
+    wanted = free_name(study_name(dataset.name, preset.key), [study.name for study in store.studies()])
+    name = st.text_input("Name of the study", wanted, key=f"study_name_{wanted}", max_chars=64, width=420)
+    sizes = tuple(read_sizes(typed))
+    if sizes != preset.sizes:
+        changes["sizes"] = sizes
     if not changes["backbones"] or not changes["adaptations"]:
         raise BadInput("A study needs at least one backbone and one adaptation. Choose them above.")
-    return preset_config(preset.key, dataset, name, **changes)
+    return preset_config(home, preset.key, dataset, name, **changes)
 
 
-def parsed_sizes(typed: str) -> tuple[int, ...]:
-    """Sizes as a person writes them, `1, 2 4`, as numbers."""
-    parts = re.split(r"[,;\s]+", typed.strip())
-    if not all(part.isdecimal() for part in parts):
-        raise BadInput(f"Sizes are whole numbers separated by commas, as 1, 2, 4; got {typed!r}.")
-    return tuple(int(part) for part in parts)
+def _choose_backbones(home: Home, preset: Preset) -> dict[str, Any]:
+    keys = usable_keys(home)
+    chosen = links.choose_several("Backbones", keys, "backbones", default=_usual_backbones(home, preset))
+    absent = [key for key in preset.backbones if key not in keys]
+    if absent:
+        st.caption(f"Not on this disk: {escaped(', '.join(absent))}.")
+        links.link(links.BACKBONES, "Get their weights", ":material/download:")
+    scratch = [card.key for card in catalogue(home).values() if card.layout == "random"]
+    plain = [
+        {"backbone": key, "adaptation": {"kind": "scratch", "recipe": recipe}}
+        for key in scratch
+        for recipe in ("limited-data", "quick")
+    ]
+    baselines = links.choose_several(
+        "Beside them, as a baseline",
+        _spelt(plain),
+        "baselines",
+        default=_spelt(usual_baselines(preset)),
+        format_func=_baseline_name,
+        help="A network trained from random weights: what pretraining is worth is the difference to it. The recipe is ours.",
+    )
+    return {"backbones": chosen, "baselines": [each for text in baselines for each in read_baselines(text)]}
 
 
-def listed(sizes: Sequence[int]) -> str:
+def _baseline_name(text: str) -> str:
+    return _named(Baseline.model_validate(read_baselines(text)[0]))
+
+
+def _named(baseline: Baseline) -> str:
+    return f"{baseline.backbone} {adaptation_name(short_name(baseline.adaptation.model_dump(mode='json')))}"
+
+
+def _choose_adaptations(home: Home, dataset: Dataset, preset: Preset, keys: Sequence[str]) -> dict[str, Any]:
+    usual = _usual(preset)
+    kinds = links.choose_several(
+        "Adaptations",
+        list(ADAPTATIONS),
+        "adaptations",
+        default=list(usual),
+        format_func=adaptation_name,
+        help="\n\n".join(f"{adaptation_name(kind)}: {config.description}." for kind, config in ADAPTATIONS.items()),
+    )
+    cards = [catalogue(home)[key] for key in keys]
+    return {"adaptations": choose_adaptation_settings(kinds, usual, cards, dataset.card.classes)}
+
+
+def _choose_budget(dataset: Dataset, preset: Preset) -> tuple[str, dict[str, Any]]:
+    """The sizes as typed, and seeds, copies and folds."""
+    typed = st.text_input("Sizes", listed(preset.sizes), key="sizes", bind="query-params", help="`all` is everything")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        seeds = st.number_input(
+            "Seeds",
+            1,
+            LARGEST_SEEDS,
+            preset.seeds,
+            key="seeds",
+            bind="query-params",
+            width=100,
+            help="Subsets drawn at each size; the band of a curve is over them",
+        )
+        copies = st.number_input(
+            "Augmented copies",
+            0,
+            COPIES,
+            preset.copies,
+            key="copies",
+            bind="query-params",
+            width=150,
+            help="Of every training image: two slight tilts, two other widths; items like it",
+        )
+        folds = st.number_input(
+            "Cross-validation",
+            2,
+            LARGEST_FOLDS,
+            cast(Any, usual_folds(dataset)),
+            key=f"folds_{dataset.name}",
+            bind="query-params",
+            placeholder="none",
+            width=160,
+            help="Folds, by patient, over the training images; empty: tested on the test sets",
+        )
+    return typed, {"seeds": seeds, "copies": copies, "folds": folds}
+
+
+def _choose_preprocessing(dataset: Dataset, preset: Preset) -> dict[str, Any]:
+    style = links.choose_segment(
+        "Preprocessing", list(get_args(Style)), "style", default=preset.style, format_func=STYLES.get
+    )
+    mask = links.switch(
+        "Black out what lies outside the sector",
+        f"mask_{dataset.name}",
+        value=dataset.card.mask_sector,
+        disabled=not dataset.card.sectors_found,
+    )
+    return {"style": style, "mask_sector": None if mask == dataset.card.mask_sector else mask}
+
+
+def listed(sizes: Sequence[int | str]) -> str:
     """Sizes as a person writes them."""
     return ", ".join(str(each) for each in sizes)
 
 
-def free_name(store: Store, wanted: str) -> str:
-    """The wanted name, or with a number after it when a study has it already."""
-    taken = {study.name for study in store.studies()}
-    candidates = [wanted[:60], *(f"{wanted[:60]}-{number}" for number in range(2, len(taken) + 3))]
-    return next(name for name in candidates if name not in taken)
+def names_line(config: StudyConfig, preset: Preset) -> str:
+    """What the study is made of by name, in Markdown; and that stand-ins are stand-ins."""
+    kinds = ", ".join(adaptation_name(short_name(each)) for each in config.plain()["adaptations"])
+    lines = f"{', '.join(config.backbones)}: {kinds}"
+    if config.baselines:
+        lines += f"; as a baseline {'; '.join(_named(each) for each in config.baselines)}"
+    stand_ins = preset.stand_ins and not set(config.backbones) & set(preset.backbones)
+    return escaped(f"{lines}. None of the study's own backbones is among them." if stand_ins else f"{lines}.")
 
 
-def show_plan(price: Plan) -> None:
-    """Refusals, or the price: runs, time, disk, memory; then what was dropped, and what to beware of."""
+def show_price(price: Plan) -> None:
+    """Refusals, or the price: runs, time, disk, memory; then what was dropped."""
     sentences(st.error, price.refusals, ":material/block:")
     if not price.cells:
         return
@@ -165,50 +270,45 @@ def show_plan(price: Plan) -> None:
             width="content",
             help="Guessed from the number of parameters, until this machine has measured it" if guessed else None,
         )
-        st.metric("Disk", size(price.disk_bytes), width="content")
+        st.metric("Disk", size(price.disk_bytes), width="content", help="At the most, checkpoints included")
         st.metric("Memory", size(price.memory_bytes), width="content")
+        if price.gpu_bytes:
+            st.metric("GPU memory", size(price.gpu_bytes), width="content")
     sentences(st.warning, price.dropped, ":material/content_cut:")
+
+
+def show_remarks(price: Plan) -> None:
+    """What to beware of; and folded away, what differs from the paper."""
     sentences(st.info, price.warnings, ":material/info:")
+    if price.differences:
+        with st.expander("What differs from the paper", icon=":material/compare_arrows:"):
+            st.markdown("\n".join(f"- {escaped(sentence)}" for sentence in price.differences))
 
 
 def plan_table(price: Plan) -> pd.DataFrame:
-    """One row per backbone of a plan."""
+    """One row per backbone of a plan and way of using it."""
     return pd.DataFrame(
         {
             "Backbone": [each.key for each in price.backbones],
+            "Weights": ["frozen" if each.work == FROZEN else adaptation_name(each.work) for each in price.backbones],
             "Runs": [each.cells for each in price.backbones],
             "Done already": [each.cells_cached for each in price.backbones],
-            "Images needed": [each.images for each in price.backbones],
+            "Images": [each.images for each in price.backbones],
             "Embedded already": [each.images_cached for each in price.backbones],
-            "Images per second": [
+            "Images/s": [
                 f"{each.images_per_second:,.0f}" + ("" if each.measured else " (guess)") for each in price.backbones
             ],
             "Time": [duration(each.seconds) for each in price.backbones],
+            "Memory": [size(each.cost.memory_bytes + each.cost.gpu_bytes) for each in price.backbones],
         }
     )
 
 
-def command(config: StudyConfig) -> str:
-    """The command line that launches the same study."""
-    adaptations = [adaptation.kind for adaptation in config.adaptations]
-    words = ["fmlab", "study", "run"]
-    if config.preset:
-        words += ["--preset", config.preset]
-    words += ["--name", config.name, "--dataset", config.dataset, "--backbones", ",".join(config.backbones)]
-    words += ["--adaptations", ",".join(adaptations)]
-    if not config.preset:
-        words += ["--scheme", config.scheme, "--sizes", ",".join(map(str, config.sizes))]
-    words += ["--seeds", str(config.seeds), "--style", config.style]
-    if config.mask_sector is not None:
-        words.append("--mask-sector" if config.mask_sector else "--no-mask-sector")
-    if config.allow_leaking:
-        words += ["--allow-leaking", config.allow_leaking]
-    return shlex.join(words)
-
-
 def summary_line(config: StudyConfig, dataset: Dataset) -> str:
     """The grid in one line of Markdown."""
+    beside = f", and {count(len(config.baselines), 'baseline')}" if config.baselines else ""
+    folds = f", cross-validated in {config.folds} folds" if config.folds else ""
     return (
         f"{count(len(config.backbones), 'backbone')} × {count(len(config.adaptations), 'adaptation')} × "
-        f"{count(len(config.sizes), 'size')} × {count(config.seeds, 'seed')} on **{escaped(dataset.name)}**"
+        f"{count(len(config.sizes), 'size')} × {count(config.seeds, 'seed')} on **{escaped(dataset.name)}**{beside}{folds}"
     )

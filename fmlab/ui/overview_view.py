@@ -85,13 +85,13 @@ def _figure(study: ChosenStudy) -> go.Figure:
     measure = "image_accuracy"
     return accuracy_curve(
         curve(study.table, measure),
-        majority_rates(study.table, measure, sequence_majority(study.dataset)),
+        majority_rates(study.table, measure, sequence_majority(study.dataset, study.folds)),
         study.scheme,
         measure=measure,
-        synthetic=study.synthetic,
-        remarks=study.remarks,
         backbones=study.backbones,
+        baselines=study.baselines,
         mode=mode(),
+        **study.said,
     )
 
 

@@ -8,7 +8,7 @@ import streamlit as st
 
 from fmlab.plots.confusion import confusion_matrix
 from fmlab.plots.dots import per_class_dots, per_site_dots
-from fmlab.plots.wording import adaptation_name, size_text
+from fmlab.plots.wording import adaptation_name, size_text, test_set_name
 from fmlab.studies.scoring import confusion, interval_table, per_class, per_site
 from fmlab.ui import links
 from fmlab.ui.format import count, escaped
@@ -42,7 +42,8 @@ def show_detail(study: ChosenStudy) -> None:
 
 
 def _title(study: ChosenStudy, cell: Cell, test_set: str) -> str:
-    words = f"{cell.backbone}, {adaptation_name(cell.adaptation)}, {size_text(cell.size, study.scheme)}, {test_set}"
+    size = size_text(cell.size, study.scheme)
+    words = f"{cell.backbone}, {adaptation_name(cell.adaptation)}, {size}, {test_set_name(test_set)}"
     return f"<span style='font-size:14px'>{words}</span>"
 
 
@@ -74,9 +75,8 @@ def _confusion(study: ChosenStudy, cell: Cell, test_set: str, rows: pd.DataFrame
         classes,
         unit=str(unit),
         title=_title(study, cell, test_set),
-        synthetic=study.synthetic,
-        remarks=study.remarks,
         mode=mode(),
+        **study.said,
     )
     st.plotly_chart(figure, theme=None, key="confusion", config=FIGURE_SETTINGS)
     if len(rows) > 1:
@@ -88,9 +88,8 @@ def _classes(study: ChosenStudy, cell: Cell, test_set: str, rows: pd.DataFrame) 
     figure = per_class_dots(
         table,
         title=_title(study, cell, test_set),
-        synthetic=study.synthetic,
-        remarks=study.remarks,
         mode=mode(),
+        **study.said,
     )
     st.plotly_chart(figure, theme=None, key="classes", config=FIGURE_SETTINGS)
     averaged = f"Means over {len(rows)} runs. " if len(rows) > 1 else ""
@@ -110,8 +109,7 @@ def _sites(study: ChosenStudy, cell: Cell, test_set: str, rows: pd.DataFrame) ->
         known,
         float(rows["majority_rate"].iloc[0]),
         title=_title(study, cell, test_set),
-        synthetic=study.synthetic,
-        remarks=study.remarks,
         mode=mode(),
+        **study.said,
     )
     st.plotly_chart(figure, theme=None, key="sites", config=FIGURE_SETTINGS)

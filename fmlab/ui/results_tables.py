@@ -4,26 +4,27 @@ In: the results table of a study (one row per run and test set, fractions 0–1)
 """
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from fmlab.data.manifest import Dataset
 from fmlab.metrics.accuracy import majority_rate
-from fmlab.plots.wording import adaptation_name, in_usual_order, measure_name, percent, percent_interval
+from fmlab.plots.wording import adaptation_name, measure_name, percent, percent_interval, signed_points, test_set_name
 from fmlab.runs.records import StudyRecord
-from fmlab.studies.results import curve
+from fmlab.studies.paper import PRINTED_TABLE_3, printed_adaptation
 from fmlab.studies.scoring import test_sets
 
 LEVELS = ("image_accuracy", "sequence_accuracy")
 AVERAGED = ("balanced_accuracy", "macro_f1")
-MAJORITY_ROW = "always the most frequent class"
+MAJORITY_ROW = "majority class"
 
 
-def sequence_majority(dataset: Dataset) -> dict[str, float]:
-    """For each test set the share of its scored sequences that carry the most frequent label."""
-    sets = test_sets(dataset.folder, dataset.card.content_hash)
+def sequence_majority(dataset: Dataset, folds: int | None = None) -> dict[str, float]:
+    """For each test set (of a cross-validated study: of its folds together) the share of its scored sequences that carry
+    the most frequent label."""
+    sets = test_sets(dataset.folder, dataset.card.content_hash, folds)
     return {test.name: majority_rate(test.sequence_truth) for test in sets}
 
 
@@ -41,36 +42,67 @@ def majority_rates(table: pd.DataFrame, measure: str, of_sequences: Mapping[str,
     return {str(name): float(rate) for name, rate in rates.items() if name in first.index}
 
 
-def side_by_side(table: pd.DataFrame, size: int, of_sequences: Mapping[str, float]) -> pd.DataFrame:
-    """Test sets × image and sequence accuracy at one size: mean over seeds with its 95 % interval, best T1 first.
+def side_by_side(reached: pd.DataFrame, table: pd.DataFrame, of_sequences: Mapping[str, float]) -> pd.DataFrame:
+    """Test sets × image and sequence accuracy, with intervals, best on the first test set first.
 
-    The last row is what always answering the most frequent class reaches.
+    `reached` is a table of `fmlab.studies.maximum`, `table` the study's results. The last row is what always answering
+    the most frequent class reaches.
     """
-    at_size = table[table["size"] == size]
-    curves = {measure: curve(at_size, measure) for measure in LEVELS}
     columns: dict[str, pd.Series] = {}
-    order: pd.Series | None = None
-    for test_set in sorted(table["test_set"].unique()):
-        for measure, everywhere in curves.items():
-            points = everywhere[everywhere["test_set"] == test_set].set_index(["backbone", "adaptation"])
-            order = points["mean"] if order is None else order
-            texts = [percent_interval(row.mean_, row.low, row.high) for row in _renamed(points).itertuples()]
-            columns[f"{test_set} {measure_name(measure)}"] = pd.Series(texts, index=points.index, dtype=object)
-    rows = pd.DataFrame(columns)
-    if order is not None:
-        rows = rows.reindex(order.sort_values(ascending=False, kind="stable").index)
-    rows = rows.reset_index()
+    for test_set, points in reached.groupby("test_set", sort=True):
+        points = points.set_index(["backbone", "adaptation"])
+        for measure in LEVELS:
+            ends = zip(points[measure], points[f"{measure}_low"], points[f"{measure}_high"], strict=True)
+            texts = [percent_interval(*end) for end in ends]
+            columns[level_title(str(test_set), measure)] = pd.Series(texts, index=points.index, dtype=object)
+    first = reached[reached["test_set"] == reached["test_set"].min()].sort_values(
+        LEVELS[0], ascending=False, kind="stable"
+    )
+    rows = pd.DataFrame(columns).reindex(pd.MultiIndex.from_frame(first[["backbone", "adaptation"]])).reset_index()
     rows["adaptation"] = rows["adaptation"].map(adaptation_name)
     majority = {"backbone": MAJORITY_ROW, "adaptation": ""}
     for measure in LEVELS:
         for test_set, rate in majority_rates(table, measure, of_sequences).items():
-            majority[f"{test_set} {measure_name(measure)}"] = percent(rate)
+            majority[level_title(test_set, measure)] = percent(rate)
     rows = pd.concat([rows, pd.DataFrame([majority])], ignore_index=True)
     return rows.rename(columns={"backbone": "Backbone", "adaptation": "Adaptation"}).fillna("–")
 
 
-def _renamed(points: pd.DataFrame) -> pd.DataFrame:
-    return points.rename(columns={"mean": "mean_"})
+def level_title(test_set: str, measure: str) -> str:
+    """The title of a column: `T1 image accuracy`."""
+    return f"{test_set_name(test_set)} {measure_name(measure)}"
+
+
+def printed_rows() -> pd.DataFrame:
+    """Table 3 of the limited-data study as further rows of `side_by_side`, marked as printed."""
+    return pd.DataFrame(
+        [
+            {"Backbone": backbone, "Adaptation": f"{adaptation_name(printed_adaptation(backbone))}, as printed"}
+            | {level_title(*column): percent(value) for column, value in values.items()}
+            for backbone, values in PRINTED_TABLE_3.items()
+        ]
+    )
+
+
+def change_table(changes: pd.DataFrame, measure: str, names: Mapping[tuple[str, str], str]) -> pd.DataFrame:
+    """What each backbone and adaptation loses from one test set to the next, in points, the smallest loss first."""
+    rows = changes[changes["measure"] == measure].sort_values("change", ascending=False, kind="stable")
+    ways = [
+        f"{test_set_name(one)} → {test_set_name(other)}"
+        for one, other in zip(rows["from_set"], rows["to_set"], strict=True)
+    ]
+    shown = pd.DataFrame(
+        {"": [names[pair] for pair in zip(rows["backbone"], rows["adaptation"], strict=True)], "From, to": ways}
+    )
+    shown["Change"] = [
+        f"{signed_points(row.change)} ({signed_points(row.low)} to {signed_points(row.high)})"
+        for row in rows.itertuples()
+    ]
+    return (
+        shown
+        if len(set(ways)) > 1
+        else shown.drop(columns=["From, to"]).rename(columns={"Change": f"Change {ways[0]}"})
+    )
 
 
 def support_sentences(table: pd.DataFrame, dataset: Dataset) -> list[str]:
@@ -121,9 +153,10 @@ def run_intervals(intervals: pd.DataFrame) -> pd.DataFrame:
 
 
 def commands(record: StudyRecord) -> str:
-    """The commands that print the numbers of a study, and that run it again from its file."""
+    """The commands that print the numbers of a study, write all its tables, and plan it again from its file."""
     name = shlex.quote(record.name)
-    return f"fmlab results {name} --format csv\nfmlab study run {shlex.quote(record.name + '.yaml')} --plan"
+    again = f"fmlab study run {shlex.quote(record.name + '.yaml')} --plan"
+    return f"fmlab results {name} --format csv\nfmlab results {name} --export FOLDER\n{again}"
 
 
 def seeds_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -135,12 +168,3 @@ def seeds_table(rows: pd.DataFrame) -> pd.DataFrame:
     shown["Converged"] = np.where(rows["converged"].astype(bool), "yes", "no")
     shown["Run"] = rows["run"].str.slice(0, 8)
     return shown
-
-
-def combination_names(table: pd.DataFrame, backbones: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Every backbone and adaptation that has results, by a name: the backbone alone while there is one adaptation."""
-    several = table["adaptation"].nunique() > 1
-    pairs = table[["backbone", "adaptation"]].drop_duplicates()
-    usual = in_usual_order(table["adaptation"])
-    pairs = sorted(pairs.itertuples(index=False), key=lambda pair: (backbones.index(pair[0]), usual.index(pair[1])))
-    return {f"{b} · {adaptation_name(a)}" if several else str(b): (str(b), str(a)) for b, a in pairs}

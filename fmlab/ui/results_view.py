@@ -1,10 +1,8 @@
-"""A study's results on a page: the curve, the table, the numbers to take away.
+"""A study's results on a page, one section at a time: the curve, what is behind its points, the numbers to take away.
 
 In: a `ChosenStudy`. Out: figures and tables; a click on a point of the curve writes its cell into the address, where
-the sections below find it.
+the section below finds it. The other sections are in the files beside this one; only the open one is computed.
 """
-
-from collections import Counter
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -12,14 +10,10 @@ import streamlit as st
 import yaml
 from streamlit.delta_generator import DeltaGenerator
 
-from fmlab.backbones.catalogue import find_backbone
-from fmlab.errors import FMLabError
-from fmlab.plots.cost import cost_scatter
 from fmlab.plots.curves import accuracy_curve
-from fmlab.plots.wording import MEASURES, adaptation_name, in_usual_order, measure_name, size_text
+from fmlab.plots.wording import MEASURES, measure_name
 from fmlab.studies.results import curve
 from fmlab.ui import links
-from fmlab.ui.backbone_view import latencies
 from fmlab.ui.format import count, escaped
 from fmlab.ui.messages import sentences, synthetic_note
 from fmlab.ui.results_tables import (
@@ -27,11 +21,9 @@ from fmlab.ui.results_tables import (
     interval_sentence,
     majority_rates,
     sequence_majority,
-    side_by_side,
-    support_sentences,
     unconverged_sentence,
 )
-from fmlab.ui.study_choice import Cell, ChosenStudy, size_label
+from fmlab.ui.study_choice import Cell, ChosenStudy
 from fmlab.ui.theme import FIGURE_SETTINGS, mode
 
 CURVE = "curve"
@@ -39,27 +31,30 @@ BEHIND = "Behind a point"
 FEWEST_TO_FILTER = 6  # backbones; fewer are told apart at a glance
 
 
-def show_curve(study: ChosenStudy, bar: DeltaGenerator) -> None:
-    """Accuracy against the number of labels; a click on a point opens its runs below. The widgets go into `bar`."""
+def choose_measure(bar: DeltaGenerator) -> str:
+    """The measure that curve, comparisons and cost are in; the widget goes into `bar`."""
     names = {text: key for key, text in MEASURES.items()}
     with bar:
-        measure = names[links.choose_segment("Measure", list(names), "measure") or measure_name("image_accuracy")]
-        shown = _shown_backbones(study)
+        return names[links.choose_segment("Measure", list(names), "measure") or measure_name("image_accuracy")]
+
+
+def show_curve(study: ChosenStudy, measure: str) -> None:
+    """Accuracy against the number of labels; a click on a point opens its runs below."""
+    shown = _shown_backbones(study)
     table = study.table[study.table["backbone"].isin(shown)]
-    of_sequences = sequence_majority(study.dataset)
+    of_sequences = sequence_majority(study.dataset, study.folds)
     figure = accuracy_curve(
         curve(table, measure),
         majority_rates(study.table, measure, of_sequences),
         study.scheme,
         measure=measure,
-        synthetic=study.synthetic,
-        remarks=study.remarks,
         backbones=study.backbones,
+        baselines=study.baselines,
         mode=mode(),
+        **study.said,
     )
     _clickable(figure)
     st.caption(f"{escaped(interval_sentence(study.table))} Click a point to see its runs below.")
-    _finished_note(study)
 
 
 def _clickable(figure: go.Figure) -> None:
@@ -74,7 +69,7 @@ def _clickable(figure: go.Figure) -> None:
 
 
 def _open_point() -> None:
-    """Write the clicked point into the selections of the sections below."""
+    """Write the clicked point into the selections of the section below."""
     points = st.session_state[CURVE]["selection"]["points"]
     if points and points[0].get("customdata"):
         backbone, adaptation, size, test_set = points[0]["customdata"][:4]
@@ -90,91 +85,19 @@ def _shown_backbones(study: ChosenStudy) -> list[str]:
     return [key for key in study.backbones if key in chosen] or study.backbones
 
 
-def _finished_note(study: ChosenStudy) -> None:
+def show_notes(study: ChosenStudy) -> None:
+    """What has to be known about the study's numbers, whichever section is open."""
     counts = study.store.counts(study.name)
     unsolved = unconverged_sentence(study.table)
     failed = counts.get("failed", 0)
     notes = [unsolved] if unsolved else []
     if failed:
-        notes.append(f"{count(failed, 'run')} failed and {'is' if failed == 1 else 'are'} not in the figure.")
+        notes.append(f"{count(failed, 'run')} failed and {'is' if failed == 1 else 'are'} not in the figures.")
     sentences(st.warning, notes, ":material/warning:")
-    sentences(st.info, list(study.record.notes), ":material/info:")
+    if study.record.notes:
+        with st.expander(f"Notes from the launch ({len(study.record.notes)})", icon=":material/info:"):
+            st.markdown("\n".join(f"- {escaped(note)}" for note in study.record.notes))
     synthetic_note(study.synthetic)
-
-
-def show_table(study: ChosenStudy) -> None:
-    """Test sets × image and sequence accuracy at one size, with intervals, beside the majority class."""
-    sizes = sorted(study.table["size"].unique().tolist(), reverse=True)
-    options = [str(size) for size in sizes]
-    chosen = links.choose(f"{size_label(study.scheme)} in the table", options, "table_size", width=240) or options[0]
-    rows = side_by_side(study.table, int(chosen), sequence_majority(study.dataset))
-    st.dataframe(rows, hide_index=True, key="summary", width="stretch")
-    st.caption(
-        f"Percent, at {size_text(int(chosen), study.scheme)}: mean over subsets with its 95 % interval. The order is by the "
-        "first column; which backbone is better is decided in the comparison below, not by this order."
-    )
-    for sentence in support_sentences(study.table, study.dataset):
-        st.caption(escaped(sentence))
-
-
-def show_cost(study: ChosenStudy) -> None:
-    """Accuracy at the largest size against measured latency; says how to measure where nothing was."""
-    device, measured, disturbed = _latencies(study)
-    points = curve(study.table[study.table["size"] == study.table["size"].max()])
-    points = points[points["backbone"].isin(measured)]
-    if points.empty:
-        st.caption(
-            "No latency of these backbones has been measured on this machine yet; the Backbones page measures it."
-        )
-        links.link(links.BACKBONES, "Backbones", ":material/account_tree:")
-        return
-    # One adaptation for all: taking each backbone's best would choose by the test set.
-    test_set, adaptation = study.test_sets[0], in_usual_order(points["adaptation"])[0]
-    points = points[(points["test_set"] == test_set) & (points["adaptation"] == adaptation)]
-    facts = points["backbone"].map(measured)
-    table = points.assign(batch1_ms=[ms for ms, _ in facts], parameters=[parameters for _, parameters in facts])
-    figure = cost_scatter(
-        table,
-        device=device,
-        title=f"{test_set}, {adaptation_name(adaptation)}, {size_text(int(table['size'].iloc[0]), study.scheme)}",
-        synthetic=study.synthetic,
-        remarks=study.remarks,
-        backbones=study.backbones,
-        mode=mode(),
-    )
-    st.plotly_chart(figure, theme=None, key="cost", config=FIGURE_SETTINGS)
-    missing = [key for key in study.backbones if key not in measured]
-    if missing:
-        st.caption(f"Not measured on this device: {escaped(', '.join(missing))}. The Backbones page measures them.")
-    if disturbed:
-        st.caption(
-            f"Measured while the machine was busy, and so too slow: {escaped(', '.join(disturbed))}. "
-            "Measure again on the Backbones page."
-        )
-
-
-def _latencies(study: ChosenStudy) -> tuple[str, dict[str, tuple[float, int]], list[str]]:
-    """Milliseconds for one image and parameters of the study's backbones, on the device that most were measured on.
-
-    Then those whose measurement was disturbed.
-    """
-    measured = {key: latency for key, latency in latencies(study.store).items() if key in study.backbones}
-    counts = Counter(latency.device for latency in measured.values())
-    device = counts.most_common(1)[0][0] if counts else ""
-    facts: dict[str, tuple[float, int]] = {}
-    for key, latency in measured.items():
-        parameters = parameter_count(study, key)
-        if latency.device == device and parameters is not None:
-            facts[key] = (latency.milliseconds, parameters)
-    return device, facts, [key for key in facts if measured[key].disturbed]
-
-
-def parameter_count(study: ChosenStudy, key: str) -> int | None:
-    """The parameters of a backbone, by its card; None for one that was removed since."""
-    try:
-        return find_backbone(study.home, key).parameters
-    except FMLabError:
-        return None
 
 
 def show_numbers(study: ChosenStudy) -> None:
@@ -196,7 +119,9 @@ def show_numbers(study: ChosenStudy) -> None:
             icon=":material/download:",
             key="download_study",
         )
-    st.caption("These commands print the same numbers, and plan the same study again from its file:")
+    st.caption(
+        "The first command prints every run, the second writes every table as CSV, the third plans the same study."
+    )
     st.code(commands(study.record), language="bash")
 
 

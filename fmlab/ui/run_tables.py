@@ -10,14 +10,16 @@ from typing import Any
 import pandas as pd
 
 from fmlab.plots.wording import adaptation_name
-from fmlab.runs.records import Run, RunState
+from fmlab.runs.records import CELL_KINDS, Run, RunState
 from fmlab.ui.format import NO_VALUE
 
 LOG_BYTES = 64 << 10  # the end of a log that is shown
 KEY_SHOWN = 8  # characters of a run's key
 
 KINDS = {
-    "adapt": "Study",
+    "adapt": "Probe",
+    "train": "Training",
+    "audit": "Audit",
     "project": "Map",
     "latency": "Latency",
     "import": "Import",
@@ -43,7 +45,7 @@ def in_frozen_order(runs: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
 
 def shown_runs(runs: pd.DataFrame, words: Mapping[RunState, str]) -> pd.DataFrame:
     """The table as a person reads it, row for row the one given."""
-    cells = runs["kind"] == "adapt"
+    cells = runs["kind"].isin(CELL_KINDS)
     return pd.DataFrame(
         {
             "State": runs["state"].map(dict(words)),

@@ -3,21 +3,25 @@
 In: the store. Out: a `ChosenStudy` with its results; the run or runs picked from it by backbone, adaptation, size, seed.
 """
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import pandas as pd
 import streamlit as st
 
+from fmlab.adapt.configs import short_name
 from fmlab.data.manifest import Dataset, open_dataset
+from fmlab.plots.palette import Look, backbone_looks, baseline_looks
 from fmlab.plots.wording import adaptation_name, in_usual_order
 from fmlab.runs.records import StudyRecord
 from fmlab.runs.store import Store
 from fmlab.settings import Home
+from fmlab.studies.remarks import remarks_of
+from fmlab.studies.resampling import resampled_runs
 from fmlab.studies.results import results
 from fmlab.ui import links
 from fmlab.ui.messages import empty_state
-
-LEAK_REMARK = "patients or sequences on both sides of the split"
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,25 @@ class ChosenStudy:
         return str(self.record.config["scheme"])
 
     @property
+    def folds(self) -> int | None:
+        """Into how many parts the training images are dealt; None: the test sets are tested on."""
+        return self.record.config.get("folds")
+
+    @property
+    def baselines(self) -> list[tuple[str, str]]:
+        """(backbone, adaptation) of the lines that stand beside the grid."""
+        found = self.record.config.get("baselines") or []
+        return [(str(each["backbone"]), short_name(each["adaptation"])) for each in found]
+
+    @property
     def backbones(self) -> list[str]:
-        """All its backbones, finished or not, so that colours never change while it runs."""
-        return list(self.record.config["backbones"])
+        """All its backbones, finished or not, so that colours never change while it runs; those of baselines last."""
+        return list(dict.fromkeys([*self.record.config["backbones"], *(backbone for backbone, _ in self.baselines)]))
+
+    def look(self, combination: tuple[str, str], mode: Literal["light", "dark"]) -> Look:
+        """How a backbone and adaptation is drawn in every figure of the study."""
+        extra = baseline_looks(self.baselines, mode)
+        return extra.get(combination) or backbone_looks(self.backbones, mode)[combination[0]]
 
     @property
     def test_sets(self) -> list[str]:
@@ -58,7 +78,12 @@ class ChosenStudy:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What every figure of it has to say."""
-        return (LEAK_REMARK,) if self.dataset.card.leaking else ()
+        return remarks_of(self.record, self.dataset)
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What every figure of it has to say, as the arguments of the figure builders."""
+        return {"synthetic": self.synthetic, "remarks": self.remarks}
 
 
 @dataclass(frozen=True)
@@ -128,6 +153,39 @@ def choose_test_set(study: ChosenStudy) -> str:
     return _pick("Test set", study.test_sets, "test_set", width=140)
 
 
+def choose_size(study: ChosenStudy, name: str = "size", usual: int | None = None) -> int:
+    """One of the sizes that have results; at first `usual`, else the largest."""
+    sizes = [str(size) for size in sorted(study.table["size"].unique(), reverse=True)]
+    first = sizes.index(str(usual)) if str(usual) in sizes else 0
+    return int(_pick(size_label(study.scheme), sizes, name, width=200, first=first))
+
+
+def combination_names(
+    table: pd.DataFrame, backbones: Sequence[str], baselines: Collection[tuple[str, str]] = ()
+) -> dict[str, tuple[str, str]]:
+    """Every backbone and adaptation that has results, by a name: the backbone alone while the grid has one adaptation."""
+    pairs = [(str(b), str(a)) for b, a in table[["backbone", "adaptation"]].drop_duplicates().itertuples(index=False)]
+    usual = in_usual_order(table["adaptation"])
+    several = len({adaptation for backbone, adaptation in pairs if (backbone, adaptation) not in baselines}) > 1
+    pairs.sort(key=lambda pair: (pair in baselines, backbones.index(pair[0]), usual.index(pair[1])))
+    return {f"{b} · {adaptation_name(a)}" if several or (b, a) in baselines else b: (b, a) for b, a in pairs}
+
+
+def unshared(first: str, second: str, names: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
+    """The names of two combinations without the adaptation that both share."""
+    if names[first][1] == names[second][1]:
+        return names[first][0], names[second][0]
+    return first, second
+
+
+def choose_two(names: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
+    """Two different combinations, by their names; what differs in the backbone comes first, as most ask for that."""
+    options = list(names)
+    first = _pick("This", options, "this", width=250)
+    others = sorted((name for name in options if name != first), key=lambda name: names[name][0] == names[first][0])
+    return first, _pick("against", others, "against", width=250)
+
+
 def rows_of(study: ChosenStudy, cell: Cell, test_set: str) -> pd.DataFrame:
     """The results of a cell on one test set, one row per seed, in the order of the seeds."""
     table = study.table
@@ -135,6 +193,16 @@ def rows_of(study: ChosenStudy, cell: Cell, test_set: str) -> pd.DataFrame:
         (table["backbone"] == cell.backbone) & (table["adaptation"] == cell.adaptation) & (table["size"] == cell.size)
     )
     return table[here & (table["test_set"] == test_set)].sort_values("seed", ignore_index=True)
+
+
+def with_patient_intervals(study: ChosenStudy, table: pd.DataFrame, test_set: str, measure: str) -> pd.DataFrame:
+    """Every combination and size in a part of the results, on one test set: backbone, adaptation, test_set, size, mean over
+    the seeds, low, high: its 95 % interval when the tested patients (or sequences) are drawn again."""
+    rows = []
+    for keys, runs in table[table["test_set"] == test_set].groupby(["backbone", "adaptation", "size"], sort=True):
+        part = resampled_runs(study.home, study.store, tuple(runs.sort_values("seed")["run"]), test_set, measure)
+        rows.append((*keys[:2], test_set, int(keys[2]), *part.interval()))
+    return pd.DataFrame(rows, columns=["backbone", "adaptation", "test_set", "size", "mean", "low", "high"])
 
 
 def choose_seed(rows: pd.DataFrame) -> pd.Series:
@@ -149,7 +217,7 @@ def size_label(scheme: str) -> str:
     return "Labelled images" if scheme == "images" else "Sequences per class"
 
 
-def _pick(label: str, options: list[str], name: str, width: int = 200) -> str:
+def _pick(label: str, options: list[str], name: str, width: int = 200, first: int = 0) -> str:
     """A choice that always has a value; the address may name one that is gone, then it is the first."""
-    chosen = links.choose(label, options, name, width=width)
-    return chosen if chosen in options else options[0]
+    chosen = links.choose(label, options, name, index=first, width=width)
+    return chosen if chosen in options else options[first]

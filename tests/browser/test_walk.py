@@ -29,19 +29,21 @@ def wait_until(true, seconds=30.0):
 
 def test_launch_watch_refresh_and_see_the_curve(visit):
     """The whole way from a link to the curve; a refresh in the middle finds the run that goes on."""
-    page = visit("/launch?dataset=toy&backbones=random-vit-tiny&backbones=pixels-24&sizes=1,2&seeds=2")
+    page = visit(
+        "/launch?dataset=toy&backbones=random-vit-tiny&backbones=pixels-24&baselines=&copies=0&sizes=1,2&seeds=2"
+    )
     page.get_by_text("2 backbones × 1 adaptation × 2 sizes × 2 seeds").wait_for()
     page.get_by_role("button", name="Launch the study").click()
-    page.wait_for_url(re.compile(r"/runs\?study=toy-probe-sequences"))
+    page.wait_for_url(re.compile(r"/runs\?study=toy-limited-data-probe-sequences"))
     page.get_by_text("toy · random-vit-tiny").first.wait_for()
 
     page.reload()
-    page.wait_for_url(re.compile(r"/runs\?study=toy-probe-sequences"))
+    page.wait_for_url(re.compile(r"/runs\?study=toy-limited-data-probe-sequences"))
     page.get_by_text(re.compile(r"(Queued|Running|Done): \d+")).first.wait_for()
     page.get_by_text("Done: 8").wait_for(timeout=STUDY_SECONDS)  # nothing was pressed: the page is live
 
     page.get_by_text("Results of this study").click()
-    page.wait_for_url(re.compile(r"/results\?study=toy-probe-sequences"))
+    page.wait_for_url(re.compile(r"/results\?study=toy-limited-data-probe-sequences"))
     page.wait_for_selector(CURVE)
 
     overview = visit("/")

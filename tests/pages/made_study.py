@@ -68,11 +68,12 @@ def finish_runs(home: Home, store: Store, study: str, skill: float = 2.0) -> Non
     rows = dataset.manifest(["image_id", "label", "split", "scored"])
     rows = rows[rows["split"].isin(dataset.test_sets) & rows["scored"]]
     truth = rows["label"].map({name: code for code, name in enumerate(dataset.card.classes)}).to_numpy()
+    backbones = [*record.config["backbones"], *(each["backbone"] for each in record.config["baselines"])]
     queue = Queue(store)
     queue.acquire()
     while (claim := queue.claim("cpu")) is not None:
         runs = [store.run(key) for key, _ in claim.runs]
-        scores = _scores(runs, truth, list(record.config["backbones"]), len(dataset.card.classes), skill)
+        scores = _scores(runs, truth, backbones, len(dataset.card.classes), skill)
         name = f"{claim.group}.parquet"
         keys = tuple(run.key for run in runs)
         images = rows["image_id"].to_numpy(dtype=str)

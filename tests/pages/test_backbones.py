@@ -268,7 +268,7 @@ def test_a_study_is_never_offered_what_is_not_on_this_disk(open_page, home, no_p
     """A preset names backbones whose weights are absent: they are neither chosen nor a crash."""
     make_dataset(home)
     drawn = open_page("launch", dataset="toy")
-    drawn.selectbox(key="preset").set_value("demo").run()
+    drawn.segmented_control(key="mode").set_value("demo").run()
     assert not drawn.exception
     chooser = drawn.multiselect(key="backbones")
     assert chooser.value == ["random-efficientnet-lite0"]

@@ -30,6 +30,11 @@ def button(drawn, label):
     return next(each for each in drawn.button if each.label == label)
 
 
+def plain(markdown):
+    """The text as a person sees it, without the marks that keep it from being markup."""
+    return markdown.replace("\\", "")
+
+
 def test_a_dataset_names_its_leaks_and_what_its_test_set_lacks(open_page, home):
     messy_dataset(home)
     drawn = open_page("datasets", dataset="messy")
@@ -148,11 +153,59 @@ def test_sizes_typed_by_hand_are_refused_before_the_button(open_page, home):
 def test_a_preset_fills_in_the_rest_and_drops_what_the_data_lack(open_page, home):
     make_dataset(home)
     drawn = open_page("launch", dataset="toy")
-    drawn.selectbox(key="preset").set_value("demo").run()
+    drawn.segmented_control(key="mode").set_value("demo").run()
     assert drawn.text_input(key="sizes").value == "1, 2, 4, 8, 16"
     assert drawn.multiselect(key="backbones").value == ["efficientnet-lite0", "random-efficientnet-lite0"]
+    assert drawn.multiselect(key="baselines").value == []
     assert "8, 16" in drawn.warning[0].value
     assert "--preset demo" in drawn.code[0].value
+
+
+def test_mode_budget_and_quick_name_the_preset(open_page, home):
+    make_dataset(home)
+    drawn = open_page("launch", dataset="toy")
+    assert "--preset limited-data/probe-sequences " in drawn.code[0].value
+    drawn.segmented_control(key="mode").set_value("finetune")
+    drawn.toggle(key="quick").set_value(True).run()
+    assert "--preset limited-data/finetune-sequences-quick " in drawn.code[0].value
+    assert "finetune:recipe=quick" in drawn.code[0].value
+    assert "Quick, not the paper" in text_of(drawn)
+    drawn.segmented_control(key="scheme").set_value("images")
+    drawn.toggle(key="quick").set_value(False).run()
+    assert "--preset limited-data/finetune-images " in drawn.code[0].value
+    assert drawn.text_input(key="sizes").value.endswith("16384, all")
+    assert drawn.number_input(key="copies").value == 4
+
+
+def test_settings_of_an_adaptation_reach_the_plan_and_a_wrong_one_is_refused_in_words(open_page, home):
+    make_dataset(home)
+    drawn = open_page("launch", dataset="toy", mode="Finetuning", quick="true")
+    assert drawn.text_input(key="finetune_learning_rate").placeholder == "0.0005"
+    drawn.text_input(key="finetune_learning_rate").set_value("1e-3").run()
+    assert "finetune:recipe=quick:learning_rate=0.001" in drawn.code[0].value
+    drawn.text_input(key="finetune_batch").set_value("many").run()
+    assert "batch is 'many'" in plain(drawn.error[0].value)
+
+
+def test_prompts_are_asked_for_every_class(open_page, home):
+    make_dataset(home)
+    drawn = open_page("launch", dataset="toy", adaptations="zero-shot")
+    table = next(frame.value for frame in drawn.dataframe if "Prompts" in frame.value)
+    assert table["Class"].tolist() == ["A", "B", "C"]
+    drawn.text_input(key="zero_shot_template").set_value("no place for it").run()
+    assert "needs {label}" in plain(drawn.error[0].value)
+
+
+def test_a_dataset_without_a_test_set_is_cross_validated(open_page, home):
+    with DatasetWriter(home, "untested") as writer:
+        for number in range(12):
+            row = ImageRow(f"{number}.png", label="ab"[number % 2], patient_id=f"P{number}", split="train")
+            writer.add(row, np.full((24, 24), 60 + 9 * number, np.uint8))
+        writer.finish(CardFacts("folder"))
+    drawn = open_page("launch", dataset="untested")
+    assert drawn.number_input(key="folds_untested").value == 5
+    assert "--folds 5" in drawn.code[0].value
+    assert "Cross-validation by patient in 5 folds" in plain(text_of(drawn))
 
 
 def test_a_leaking_split_has_to_be_accepted_by_name(open_page, home):
@@ -170,12 +223,13 @@ def test_the_button_queues_exactly_the_planned_runs(open_page, home):
     drawn.text_input(key="sizes").set_value("1, 2")
     drawn.number_input(key="seeds").set_value(2)
     drawn.multiselect(key="backbones").set_value(["pixels-24"]).run()
-    assert {metric.label: metric.value for metric in drawn.metric}["To compute"] == "4"
+    assert {metric.label: metric.value for metric in drawn.metric}["To compute"] == "6"
     button(drawn, "Launch the study").click().run()
     assert not drawn.exception
     store = open_store(home)
-    assert store.counts(store.studies()[0].name) == {"queued": 4}
+    assert store.counts(store.studies()[0].name) == {"queued": 6}
     assert store.studies()[0].config["sizes"] == [1, 2]
+    assert set(store.runs()["kind"]) == {"adapt", "train"}  # four probes, and the baseline at both sizes
 
 
 def test_runs_can_be_cancelled_and_retried_from_the_page(open_page, home):

@@ -16,14 +16,16 @@ import pytest
 import torch
 
 from fmlab.backbones.catalogue import find_backbone
+from fmlab.backbones.pixels import normalised, stacked
+from fmlab.data.augmentation import augmented
 from fmlab.data.manifest import open_dataset
-from fmlab.data.preprocessing import InputSpec, Preprocessing, normalise, prepare
+from fmlab.data.preprocessing import InputSpec, Preprocessing, mask_outside, normalise, prepare
 from fmlab.data.store import ImageStore
 from fmlab.data.writer import CardFacts, DatasetWriter, ImageRow
 from fmlab.embeddings.cache import items_of, open_cache
 from fmlab.embeddings.extraction import extract, load_requested
 from fmlab.embeddings.keys import request_embeddings
-from fmlab.embeddings.pipeline import CPU_BATCH, normalised, stream_features
+from fmlab.embeddings.pipeline import CPU_BATCH, stream_features
 from fmlab.errors import BadInput, Cancelled
 from fmlab.settings import Home
 
@@ -77,6 +79,24 @@ def test_embeddings_equal_preprocessing_and_forward_by_hand(home, key, style):
     assert cache.done
 
 
+def test_copies_are_masked_then_tilted_or_resampled_then_prepared(home):
+    dataset, request, rows = prepared(home, "pixels-24")
+    items = rows.loc[rows.index.repeat(5)].assign(copy=np.tile(np.arange(5, dtype=np.uint8), len(rows)))
+    cache, counts = run_extraction(home, dataset, request, items)
+    assert counts[-1] == 5 * 21
+    store = ImageStore(dataset.folder / "store")
+    images = [
+        augmented(mask_outside(store.read_id(row.image_id), row.sector), row.content_hash, row.copy)
+        for row in items.itertuples()
+    ]
+    prepared_copies = np.stack([prepare(image, request.spec) for image in images])
+    with torch.inference_mode():
+        by_hand = load_requested(home, request).features(torch.from_numpy(prepared_copies)).numpy()
+    assert np.abs(cache.read(items_of(items)) - by_hand).max() <= 5e-6 * max(1.0, np.abs(by_hand).max())
+    originals, _ = run_extraction(home, dataset, request, rows)
+    assert len(originals) == 5 * 21  # they were there already
+
+
 def test_order_and_company_leave_no_trace_in_the_numbers(home, tmp_path):
     """Backwards, then one image after all the others: other batches, other places within them, the same bits."""
     dataset, request, rows = prepared(home, "efficientnet-lite0")
@@ -125,8 +145,8 @@ def test_what_cannot_be_embedded_is_refused(home):
     dataset, request, rows = prepared(home, "pixels-24")
     with pytest.raises(BadInput, match="1 of these images are unreadable"):
         run_extraction(home, dataset, request, dataset.manifest(COLUMNS))
-    with pytest.raises(BadInput, match="copy 0"):
-        run_extraction(home, dataset, request, rows.assign(copy=1))
+    with pytest.raises(BadInput, match="no augmented copy 5"):
+        run_extraction(home, dataset, request, rows.assign(copy=5))
     other = load_requested(home, request_embeddings(home, "x", find_backbone(home, "random-vit-tiny"), Preprocessing()))
     with pytest.raises(BadInput, match="Load what the request names"):
         next(extract(dataset, other, request, rows, open_cache(home, request)))
@@ -147,6 +167,15 @@ def test_the_fast_normalisation_has_the_bits_of_the_reference(channels_last):
     for pixels in (every, colour):
         fast = normalised(torch.from_numpy(pixels.copy()), spec, channels_last)
         assert np.array_equal(fast[0].numpy(), normalise(pixels[0], spec))
+
+
+def test_a_batch_that_is_not_full_is_filled_up_with_black():
+    image = np.full((4, 4), 200, np.uint8)
+    for other in (image, np.stack([image] * 3, axis=2)):
+        for _ in range(20):  # fresh memory may be black by chance
+            batch = stacked([image, other], 64, pinned=False)
+            assert (batch[:2] == 200).all()
+            assert not batch[2:].any()
 
 
 def test_the_callers_threads_stay_as_they_are(home):
@@ -180,6 +209,7 @@ import fmlab.embeddings.extraction as extraction
 from fmlab.data.manifest import open_dataset
 from fmlab.data.preprocessing import Preprocessing
 from fmlab.backbones.catalogue import find_backbone
+from fmlab.backbones.pixels import normalised, stacked
 from fmlab.embeddings.cache import open_cache
 from fmlab.embeddings.keys import request_embeddings
 from fmlab.settings import Home

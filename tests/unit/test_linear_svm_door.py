@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fmlab.adapt.configs import ADAPTATIONS, KNN, LinearSVM, Logistic, adaptation_from
+from fmlab.adapt.configs import KNN, LinearSVM, Logistic, adaptation_from
 from fmlab.adapt.fit import fit_and_score
 from fmlab.errors import BadInput
 
@@ -13,7 +13,7 @@ FEATURES = (RNG.standard_normal((60, 6)) + 8 * np.eye(3, 6)[LABELS]).astype(np.f
 SUBSETS = [np.arange(9), np.arange(3, 40)]
 
 
-@pytest.mark.parametrize("kind", ADAPTATIONS)
+@pytest.mark.parametrize("kind", ["linear_svm", "logistic", "knn", "linear_head"])
 def test_every_probe_scores_every_subset_and_tells_how_far_it_is(kind):
     told = []
     fits = fit_and_score(

@@ -10,11 +10,9 @@ import pytest
 from PIL import Image
 
 from fmlab.data.manifest import Card
-from fmlab.errors import BadInput
 from fmlab.runs.records import Run
-from fmlab.ui.dataset_tables import absent_classes, class_table, split_order
+from fmlab.ui.dataset_tables import class_table, split_order
 from fmlab.ui.format import ago, count, duration, escaped, size
-from fmlab.ui.launch_view import parsed_sizes
 from fmlab.ui.pictures import data_url
 from fmlab.ui.run_tables import filtered, in_frozen_order, log_end, settings_table
 
@@ -55,7 +53,6 @@ def test_the_class_table_counts_each_class_in_each_split_train_first():
     assert table["train"].tolist() == [2, 2]
     assert table["T1"].tolist() == [2, 0]
     assert table["Share"].round(1).tolist() == [66.7, 33.3]
-    assert absent_classes(card()) == {"T1": ["b"]}
 
 
 def test_rows_stay_where_they_were_chosen_whatever_happens_to_the_queue():
@@ -115,10 +112,3 @@ def test_a_picture_is_a_small_webp_with_the_sector_drawn_on_it():
     assert picture.shape == (100, 200, 3)
     assert picture[0].max() > 150  # the outline runs along the top
     assert picture[60:, :20].max() < 30  # and not outside the triangle
-
-
-def test_sizes_are_read_as_people_write_them():
-    assert parsed_sizes("1, 2 4;8") == (1, 2, 4, 8)
-    for wrong in ("", "1, two", "-3", "1.5"):
-        with pytest.raises(BadInput):
-            parsed_sizes(wrong)

@@ -7,7 +7,8 @@ import plotly.graph_objects as go
 import pytest
 
 from fmlab.plots.curves import accuracy_curve
-from fmlab.plots.panels import percent_range, spread, tick_texts
+from fmlab.plots.panels import percent_range, size_places, spread, tick_texts
+from fmlab.plots.theme import INKS
 
 ROWS = [
     # backbone, adaptation, test_set, size, mean, low, high, seeds
@@ -148,3 +149,74 @@ def test_the_majority_label_stands_where_no_curve_ends(table):
     assert anchors({"T1": 0.28, "T2": 0.31}) == ["top", "top"]
     assert anchors({"T1": 0.35, "T2": 0.31})[0] == "bottom"
     assert anchors({"T1": 0.21, "T2": 0.31})[0] == "bottom"
+
+
+# No labels, baselines, remarks ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_prompts(table) -> pd.DataFrame:
+    """As `table`, and the first backbone without a label: 60 % on T1."""
+    row = ("efficientnet-lite0", "zero_shot", "T1", 0, 0.60, 0.60, 0.60, 1)
+    return pd.concat([table, pd.DataFrame([row], columns=table.columns)], ignore_index=True)
+
+
+def test_what_needs_no_label_stands_left_of_the_smallest_size_under_a_zero(with_prompts):
+    figure = accuracy_curve(with_prompts, MAJORITY, "sequences")
+    axis = figure.layout.xaxis
+    assert list(axis.ticktext) == ["0<br>zero-shot", "1", "4"]
+    assert 0 < axis.tickvals[0] < 1
+    assert axis.range[0] < math.log10(axis.tickvals[0])
+    point = next(trace for trace in figure.data if trace.name == "efficientnet-lite0, zero-shot")
+    assert list(point.x) == [axis.tickvals[0]]
+    assert list(point.y) == pytest.approx([60.0])
+    assert list(point.customdata[0][:4]) == ["efficientnet-lite0", "zero_shot", 0, "T1"]
+    assert "no labels" in point.hovertemplate[0]
+    assert "efficientnet-lite0" in {trace.name for trace in figure.data}  # the grid's one adaptation need not be said
+    assert sum(note.text == "<b>//</b>" for note in figure.layout.annotations) == 2  # one in each panel
+
+
+def test_a_point_without_labels_leads_to_where_the_backbone_begins(with_prompts):
+    figure = accuracy_curve(with_prompts, MAJORITY, "sequences")
+    (bridge,) = [trace for trace in figure.data if trace.mode == "lines" and trace.fill is None]
+    assert list(bridge.x) == [figure.layout.xaxis.tickvals[0], 1]
+    assert list(bridge.y) == pytest.approx([60.0, 50.0])
+
+
+def test_a_zero_on_a_linear_axis_is_zero(with_prompts):
+    assert accuracy_curve(with_prompts, MAJORITY, "sequences", log_x=False).layout.xaxis.tickvals[0] == 0
+    assert size_places([0]) == {0: 1.0}
+    assert size_places([1, 4]) == {1: 1.0, 4: 4.0}
+
+
+def test_a_baseline_is_a_line_of_its_own_in_the_colour_of_text(table):
+    row = ("random-resnet50", "scratch", "T1", 1, 0.3, 0.3, 0.3, 1)
+    both = pd.concat([table, pd.DataFrame([row], columns=table.columns)], ignore_index=True)
+    baseline = ("random-resnet50", "scratch")
+    figure = accuracy_curve(both, MAJORITY, "sequences", backbones=["efficientnet-lite0"], baselines=[baseline])
+    lines = points(figure)
+    line = lines["random-resnet50", "T1"]
+    assert line.name == "random-resnet50, trained from scratch"
+    assert line.line.color == INKS["light"].text
+    assert line.line.dash != "solid"
+    # The grid still has one adaptation, so the other names stay short.
+    assert lines["efficientnet-lite0", "T1"].name == "efficientnet-lite0"
+
+
+def test_long_names_are_broken_before_the_adaptation(table):
+    named = pd.concat([table, table.assign(adaptation="finetune(recipe=quick)")])
+    notes = [note.text for note in accuracy_curve(named, MAJORITY, "sequences").layout.annotations]
+    assert any("finetuned (recipe quick)</span>" in text and "efficientnet-lite0</b><br>" in text for text in notes)
+
+
+def test_many_remarks_make_the_figure_higher_and_leave_the_plot_alone(table):
+    plain = accuracy_curve(table, MAJORITY, "sequences").layout
+    remarks = (
+        "a remark that is so long that it takes a line of the figure for itself",
+        "and another one of this length",
+    )
+    said = accuracy_curve(table, MAJORITY, "sequences", remarks=remarks).layout
+    note = next(note for note in said.annotations if note.name == "remark")
+    assert note.text == f"<b>{remarks[0]}<br>{remarks[1]}</b>"
+    assert said.height - said.margin.t == plain.height - plain.margin.t
+    assert said.margin.t > plain.margin.t

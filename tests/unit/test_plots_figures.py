@@ -6,7 +6,6 @@ import pytest
 
 from fmlab.errors import BadInput
 from fmlab.plots.confusion import cell_texts, confusion_matrix, row_shares
-from fmlab.plots.cost import bubble, cost_scatter
 from fmlab.plots.dots import difference_dots, per_class_dots, per_site_dots
 from fmlab.plots.palette import (
     BACKBONE_COLOURS,
@@ -17,7 +16,7 @@ from fmlab.plots.palette import (
     translucent,
 )
 from fmlab.plots.projection import categories, projection_map
-from fmlab.plots.wording import percent, percent_interval, signed_points, size_text
+from fmlab.plots.wording import adaptation_name, in_usual_order, percent, percent_interval, signed_points, size_text
 
 COUNTS = np.array([[8, 2, 0], [1, 3, 0], [0, 0, 0]])
 CLASSES = ["A", "B", "C"]
@@ -100,35 +99,7 @@ def test_a_tied_difference_is_hollow_and_a_clear_one_is_filled():
     assert list(dots.error_x.array) == pytest.approx([5.0, 3.0])
     assert list(dots.error_x.arrayminus) == pytest.approx([5.0, 3.0])
     assert figure.layout.xaxis.title.text == "difference (percentage points)"
-    assert {"← b better", "a better →"} <= {note.text for note in figure.layout.annotations}
-
-
-# Cost -----------------------------------------------------------------------------------------------------------------
-
-
-def test_cost_shows_milliseconds_percent_and_parameters():
-    table = pd.DataFrame(
-        {
-            "backbone": ["small", "large"],
-            "mean": [0.5, 0.8],
-            "low": [0.4, 0.75],
-            "high": [0.6, 0.85],
-            "batch1_ms": [2.0, 40.0],
-            "parameters": [1_000_000, 100_000_000],
-        }
-    )
-    figure = cost_scatter(table, device="CPU")
-    large, small = figure.data  # the large bubble is drawn first, so that it hides nothing
-    assert (large.x[0], large.y[0]) == (40.0, 80.0)
-    assert list(small.customdata[0]) == ["small", 2.0, 1_000_000]
-    assert large.marker.size > small.marker.size
-    assert "ms, CPU" in figure.layout.xaxis.title.text
-    assert figure.layout.xaxis.type == "log"
-
-
-def test_the_area_of_a_bubble_is_in_proportion():
-    assert bubble(25, 100) == pytest.approx(bubble(100, 100) / 2)
-    assert bubble(0, 100) > 0
+    assert {"← b ahead", "a ahead →"} <= {note.text for note in figure.layout.annotations}
 
 
 # Map ------------------------------------------------------------------------------------------------------------------
@@ -230,4 +201,17 @@ def test_words_for_numbers():
     assert signed_points(0.034) == "+3.4"
     assert size_text(1, "sequences") == "1 sequence per class"
     assert size_text(1024, "images") == "1,024 images"
+    assert size_text(0, "images") == "no labels"
+    assert size_text(4.256, "images") == "4.26 images"
     assert translucent("#FF8000", 0.5) == "rgba(255,128,0,0.5)"
+
+
+def test_words_for_adaptations_name_what_differs_from_the_defaults():
+    assert adaptation_name("finetune") == "finetuned"
+    assert adaptation_name("finetune(recipe=quick)") == "finetuned (recipe quick)"
+    assert adaptation_name("finetune(learning_rate=0.001, augment=True)") == "finetuned (learning rate 0.001, augment)"
+    assert adaptation_name("linear_head(blocks=[1, 4])") == "linear head (blocks 1, 4)"
+    assert adaptation_name("zero_shot(prompts)") == "zero-shot (own prompts)"
+    assert adaptation_name("something_else") == "something else"
+    order = in_usual_order(["scratch", "finetune(recipe=quick)", "finetune", "linear_svm"])
+    assert order == ["linear_svm", "finetune", "finetune(recipe=quick)", "scratch"]

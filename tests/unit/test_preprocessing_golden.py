@@ -17,9 +17,9 @@ from PIL import Image
 from timm.data import create_transform, resolve_data_config
 from torchvision.transforms import InterpolationMode, v2
 
+from fmlab.backbones.pixels import fitted_batch, normalised
 from fmlab.backbones.rows import BUILT_IN
 from fmlab.data.preprocessing import InputSpec, fit, prepare, styled
-from fmlab.embeddings.pipeline import fitted_batch, normalised
 
 CARDS = {card.key: card for card in BUILT_IN}
 STYLES = ("native", "paper")

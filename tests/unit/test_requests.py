@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from fmlab.adapt.configs import LinearSVM
 from fmlab.backbones.catalogue import find_backbone, weights_digest
 from fmlab.data.manifest import open_dataset, remove_dataset
 from fmlab.data.subsets import Subset
@@ -76,5 +77,5 @@ def test_the_same_weights_fed_otherwise_are_another_run(home):
     facts = CellFacts(dataset, card, weights_digest(card, home), "native", False, "fp32")
     other = dataclasses.replace(facts, card=card.model_copy(update={"spec": squashed}))
     subset = Subset(scheme="images", size=4, seed=0)
-    first, second = (cell_request(each, {"name": "linear_svm"}, subset) for each in (facts, other))
+    first, second = (cell_request(each, LinearSVM(), subset) for each in (facts, other))
     assert first.key != second.key

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from fmlab.data.manifest import content_codes, open_dataset, remove_dataset
+from fmlab.data.manifest import content_codes, remove_dataset
 from fmlab.data.subsets import Subset, draw_all
 from fmlab.data.writer import CardFacts, DatasetWriter, ImageRow
 from fmlab.errors import BadInput, NameTaken
@@ -16,9 +16,8 @@ from fmlab.runs.store import open_store
 from fmlab.studies.configs import study_config
 from fmlab.studies.grid import lay_out
 from fmlab.studies.launch import launch
-from fmlab.studies.needed import labelled_items, needed_codes, state_of
+from fmlab.studies.needed import labelled_items, needed_items, state_of
 from fmlab.studies.planner import plan
-from fmlab.studies.presets import PRESETS, find_preset, preset_config
 from tests.toys import CLASSES, half_bright, halves
 
 ANNA = Actor("anna", "test")
@@ -112,7 +111,7 @@ def test_the_images_that_subsets_need_are_each_counted_once(home):
     subsets = (Subset("images", 10, 0), Subset("images", 10, 1))
     drawn = np.union1d(*draw_all(labelled_items(state), subsets))
     wanted = {*content_codes(train[drawn]), *content_codes(table["content_hash"][table["split"] == "T1"])}
-    found = needed_codes(state, subsets).tolist()
+    found = needed_items(state, subsets)["content"].tolist()
     assert len(found) == len(set(found))
     assert set(found) == wanted
 
@@ -154,21 +153,6 @@ def test_a_study_is_launched_once(home):
     launch(home, store, config(), ANNA)
     with pytest.raises(NameTaken):
         launch(home, store, config(), ANNA)
-
-
-@pytest.mark.parametrize("key", PRESETS)
-def test_every_preset_fits_a_dataset_and_lists_what_it_dropped(home, key):
-    dataset = halves(home)
-    made = preset_config(key, dataset, "preset", backbones=["pixels-24"])
-    grid = lay_out(home, open_dataset(home, "halves"), made)
-    assert set(grid.sizes) == {size for size in find_preset(key).sizes if size <= max(grid.sizes)}
-    assert bool(grid.dropped) == (set(grid.sizes) != set(find_preset(key).sizes))
-
-
-def test_sizes_given_with_a_preset_are_taken_at_their_word(home):
-    dataset = halves(home)
-    with pytest.raises(BadInput, match="Choose sizes from"):
-        lay_out(home, dataset, preset_config("demo", dataset, "x", sizes=[999], backbones=["pixels-24"]))
 
 
 def test_a_demo_goes_on_after_the_server_was_restarted(home, monkeypatch):

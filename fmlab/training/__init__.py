@@ -1,0 +1,1 @@
+"""Training the weights of a backbone: images in batches, the loop, checkpoints."""
