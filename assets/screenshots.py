@@ -1,6 +1,6 @@
 """The pictures of the README, taken from the app as it is: `.venv/bin/python -m assets.screenshots [--home HOME]`.
 
-In: a home in which the demo study is done (`fmlab demo --no-app`). Out: one PNG per screen beside this file.
+In: a home in which the demo study (`fmlab demo --no-app`) and the quick finetuning study on its phantom are done. Out: one PNG per screen beside this file.
 """
 
 import argparse
@@ -29,6 +29,7 @@ SCREENS = {
     "datasets": "/datasets",
     "launch": "/launch?dataset=phantom",
     "results": "/results?study=demo",
+    "finetuning": "/results?study=phantom-limited-data-finetune-images-quick",
     "embeddings": "/embeddings?dataset=phantom",
     "review": "/review?study=demo",
 }

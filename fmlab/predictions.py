@@ -67,10 +67,8 @@ def read_predictions(path: Path, run: str | None = None) -> Predictions:
         raise BadInput(
             f"The predictions {path.name} are missing or damaged ({error}). Retry the runs that made them."
         ) from error
-    runs = table["run"].combine_chunks()
-    runs = runs.cast(pa.string()) if not pa.types.is_string(runs.type) else runs
-    names = list(dict.fromkeys(runs.to_pylist()))
+    names = pc.unique(table["run"]).cast(pa.string()).to_pylist()
     per_run = len(table) // max(1, len(names))
-    images = np.asarray(table["image_id"].cast(pa.string()).to_pylist()[:per_run], dtype=str)
+    images = np.asarray(table["image_id"][:per_run].cast(pa.string()).to_pylist(), dtype=str)
     scores = table["scores"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return Predictions(tuple(names), images, scores.reshape(len(names), per_run, len(classes)), classes)

@@ -242,7 +242,7 @@ def _band(line: Line) -> dict[str, Any]:
 
 
 def _points(line: Line) -> dict[str, Any]:
-    interval = "<br>95 % interval %{customdata[5]:.1f}–%{customdata[6]:.1f} %, %{customdata[7]} seeds"
+    interval = "<br>95 % interval %{customdata[5]:.1f}–%{customdata[6]:.1f} %"
     floor = line.look.floor
     return {
         "type": "scatter",
@@ -268,9 +268,10 @@ def _points(line: Line) -> dict[str, Any]:
         ],
         "hovertemplate": [
             f"<b>{line.name}</b><br>{test_set_name(line.test_set)}, {size_text(size, line.scheme)}: <b>%{{y:.1f}} %</b>"
-            + (interval if count > 1 else "" if size == 0 else "<br>1 seed")
+            + (interval if low < high else "")
+            + (f", {count} seeds" if count > 1 else " over patients, 1 seed" if size and low < high else "")
             + "<extra></extra>"
-            for size, count in zip(line.sizes, line.seeds, strict=True)
+            for size, low, high, count in zip(line.sizes, line.low, line.high, line.seeds, strict=True)
         ],
         **panel_axes(line.panel),
     }

@@ -23,6 +23,7 @@ from fmlab.runs.launcher import devices
 from fmlab.runs.records import RunRequest
 from fmlab.runs.store import Store
 from fmlab.settings import Home
+from fmlab.studies.audits import audit_of, pictures_known
 from fmlab.studies.configs import StudyConfig
 from fmlab.studies.costs import (
     NUMBER,
@@ -112,7 +113,7 @@ def plan(home: Home, store: Store, config: StudyConfig) -> Plan:
         cached=sum(each.cells_cached for each in rows),
         dropped=grid.dropped,
         differences=differences,
-        warnings=tuple(_warnings(grid, rows, names[0], bool(differences))),
+        warnings=(*_unaudited(home, store, grid), *_warnings(grid, rows, names[0], bool(differences))),
         backbones=rows,
         devices=names,
         disk_bytes=disk,
@@ -264,6 +265,14 @@ def _does_not_fit(part: BackbonePlan, where: str, needed: int, there: int) -> st
 
 def _gigabytes(number: int) -> str:
     return f"{number / 1e9:.1f} GB"
+
+
+def _unaudited(home: Home, store: Store, grid: Grid) -> Iterator[str]:
+    if not pictures_known(audit_of(home, store, grid.dataset)):
+        yield (
+            "The pictures have not been audited: near-duplicates across the split and text that gives the label away are "
+            f"unknown. `fmlab data check {grid.dataset.name}` looks for them, as does the page Datasets."
+        )
 
 
 def _warnings(grid: Grid, rows: Sequence[BackbonePlan], device: str, follows_paper: bool) -> Iterator[str]:

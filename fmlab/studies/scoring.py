@@ -120,8 +120,15 @@ def sets_of_run(dataset: Dataset, run: Run) -> tuple[TestSet, ...]:
 def _run_scores(home: Home, run: Run, test: TestSet) -> np.ndarray:
     if run.state != "done" or run.result is None:
         raise BadInput(f"Run {run.key[:12]} is {run.state}; choose one that is done.")
-    predictions = _predictions(home.predictions / run.result["predictions"])
-    return predictions.scores[predictions.runs.index(run.key), test.places(predictions.image_ids)]
+    path = home.predictions / run.result["predictions"]
+    predictions = _predictions(path)
+    return predictions.scores[predictions.runs.index(run.key), _places(path, test)]
+
+
+@lru_cache(maxsize=64)
+def _places(path: Path, test: TestSet) -> np.ndarray:
+    """Where a test set's images stand in a predictions file, the same for all its runs."""
+    return test.places(_predictions(path).image_ids)
 
 
 @lru_cache(maxsize=16)

@@ -16,9 +16,10 @@ from fmlab.studies.calibration import calibration_of
 from fmlab.studies.comparison import Combination
 from fmlab.studies.efficiency import cost
 from fmlab.studies.maximum import generalisation, maximum
+from fmlab.studies.points import points
 from fmlab.studies.ranking import ranking
 from fmlab.studies.resampling import combinations_of
-from fmlab.studies.results import CURVE_KEYS, MEASURES, curve, majority_rates, results
+from fmlab.studies.results import CURVE_KEYS, MEASURES, majority_rates, results
 from fmlab.studies.savings import crossings, label_savings
 from fmlab.studies.scoring import item_table, per_class, per_site
 from fmlab.studies.targets import labels_for_target
@@ -50,7 +51,7 @@ def summary(home: Home, store: Store, study: str, by: str = "size", measure: str
         raise BadInput(f"Results cannot be summed up by {by!r}; choose one of {', '.join(SUMMARIES)}.")
     table = results(home, store, study)
     if by == "size":
-        return _per_size(table)
+        return _per_size(home, store, table)
     if table.empty:
         return pd.DataFrame(columns=CURVE_KEYS)
     whole = {"maximum": maximum, "generalisation": generalisation, "cost": cost}
@@ -67,14 +68,15 @@ def summary(home: Home, store: Store, study: str, by: str = "size", measure: str
     return _per_part(home, store, table, by)
 
 
-def _per_size(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean and 95 % interval over seeds of every measure, with the majority rate and the runs that did not converge."""
+def _per_size(home: Home, store: Store, table: pd.DataFrame) -> pd.DataFrame:
+    """Mean and 95 % interval of every measure (over seeds, or over patients of a single run), the majority rate, and how
+    many runs did not converge."""
     if table.empty:
         return pd.DataFrame(columns=CURVE_KEYS)
-    first = curve(table, MEASURES[0])
-    columns: dict[str, Any] = {name: first[name] for name in (*CURVE_KEYS, "seeds")}
+    first = points(home, store, table, MEASURES[0])
+    columns: dict[str, Any] = {name: first[name] for name in (*CURVE_KEYS, "seeds", "interval")}
     for measure in MEASURES:
-        part = curve(table, measure)
+        part = points(home, store, table, measure)
         columns |= {measure: part["mean"], f"{measure}_low": part["low"], f"{measure}_high": part["high"]}
     columns["majority_rate"] = first["test_set"].map(majority_rates(table))
     stopped = (~table["converged"].astype(bool)).groupby([table[name] for name in CURVE_KEYS], sort=True).sum()

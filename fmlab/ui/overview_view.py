@@ -14,7 +14,8 @@ from fmlab.runs.records import StudyRecord
 from fmlab.runs.store import Store
 from fmlab.settings import Home
 from fmlab.studies.demo import start_demo
-from fmlab.studies.results import curve, results
+from fmlab.studies.points import points
+from fmlab.studies.results import results
 from fmlab.ui import links, session
 from fmlab.ui.format import ago, count, escaped
 from fmlab.ui.messages import shown_errors, synthetic_note
@@ -84,7 +85,7 @@ def show_latest(home: Home, store: Store, studies: Sequence[StudyRecord]) -> Cal
 def _figure(study: ChosenStudy) -> go.Figure:
     measure = "image_accuracy"
     return accuracy_curve(
-        curve(study.table, measure),
+        points(study.home, study.store, study.table, measure),
         majority_rates(study.table, measure, sequence_majority(study.dataset, study.folds)),
         study.scheme,
         measure=measure,

@@ -9,7 +9,7 @@ import streamlit as st
 from fmlab.plots.dots import shortened
 from fmlab.plots.labels import savings_dumbbells, target_curve
 from fmlab.plots.wording import measure_name, percent, size_number, size_text, test_set_name
-from fmlab.studies.results import curve
+from fmlab.studies.points import points
 from fmlab.studies.savings import crossings, label_savings
 from fmlab.studies.targets import labels_for_target
 from fmlab.ui import links
@@ -133,7 +133,7 @@ def _show_target(study: ChosenStudy, names: dict[str, tuple[str, str]], measure:
     here = (table["backbone"] == pair[0]) & (table["adaptation"] == pair[1]) & (table["test_set"] == test_set)
     bounds = None if found.size is None else (found.low or float(found.points["size"].min()), found.high or found.size)
     figure = target_curve(
-        curve(table[here & (table["size"] > 0)], measure),
+        points(study.home, study.store, table[here & (table["size"] > 0)], measure),
         found.curve,
         target,
         study.scheme,

@@ -135,14 +135,6 @@ def unconverged_sentence(table: pd.DataFrame) -> str | None:
     )
 
 
-def interval_sentence(table: pd.DataFrame) -> str:
-    """What the bands and brackets mean."""
-    seeds = int(table.groupby(["backbone", "adaptation", "size"])["seed"].nunique().max())
-    if seeds < 2:
-        return "One subset per size: no interval over subsets can be given."
-    return f"Bands and brackets: 95 % interval (Student's t) of the mean over up to {seeds} random subsets of the training set."
-
-
 def run_intervals(intervals: pd.DataFrame) -> pd.DataFrame:
     """The resampled intervals of one run as text, one row per measure."""
     texts = [percent_interval(row.value, row.low, row.high) for row in intervals.itertuples()]

@@ -12,13 +12,12 @@ from streamlit.delta_generator import DeltaGenerator
 
 from fmlab.plots.curves import accuracy_curve
 from fmlab.plots.wording import MEASURES, measure_name
-from fmlab.studies.results import curve
+from fmlab.studies.points import over_what, points
 from fmlab.ui import links
 from fmlab.ui.format import count, escaped
 from fmlab.ui.messages import sentences, synthetic_note
 from fmlab.ui.results_tables import (
     commands,
-    interval_sentence,
     majority_rates,
     sequence_majority,
     unconverged_sentence,
@@ -43,8 +42,9 @@ def show_curve(study: ChosenStudy, measure: str) -> None:
     shown = _shown_backbones(study)
     table = study.table[study.table["backbone"].isin(shown)]
     of_sequences = sequence_majority(study.dataset, study.folds)
+    found = points(study.home, study.store, table, measure)
     figure = accuracy_curve(
-        curve(table, measure),
+        found,
         majority_rates(study.table, measure, of_sequences),
         study.scheme,
         measure=measure,
@@ -54,7 +54,7 @@ def show_curve(study: ChosenStudy, measure: str) -> None:
         **study.said,
     )
     _clickable(figure)
-    st.caption(f"{escaped(interval_sentence(study.table))} Click a point to see its runs below.")
+    st.caption(f"{escaped(over_what(found))} Click a point to see its runs below.")
 
 
 def _clickable(figure: go.Figure) -> None:
@@ -70,9 +70,9 @@ def _clickable(figure: go.Figure) -> None:
 
 def _open_point() -> None:
     """Write the clicked point into the selections of the section below."""
-    points = st.session_state[CURVE]["selection"]["points"]
-    if points and points[0].get("customdata"):
-        backbone, adaptation, size, test_set = points[0]["customdata"][:4]
+    chosen = st.session_state[CURVE]["selection"]["points"]
+    if chosen and chosen[0].get("customdata"):
+        backbone, adaptation, size, test_set = chosen[0]["customdata"][:4]
         st.session_state.update(Cell(backbone, adaptation, size).address | {"test_set": test_set})
         st.toast(f"The runs behind this point are under “{BEHIND}” below.", icon=":material/arrow_downward:")
 

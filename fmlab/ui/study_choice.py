@@ -113,7 +113,7 @@ def choose_study(home: Home, store: Store) -> ChosenStudy | None:
             ],
         )
         return None
-    name = links.choose("Study", names, "study", width=240)
+    name = links.choose("Study", names, "study", width=400)
     record = store.study(name or names[0])
     dataset = open_dataset(home, str(record.config["dataset"]))
     return ChosenStudy(home, store, record, dataset, results(home, store, record.name))
