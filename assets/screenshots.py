@@ -1,6 +1,7 @@
 """The pictures of the README, taken from the app as it is: `.venv/bin/python -m assets.screenshots [--home HOME]`.
 
-In: a home in which the demo study (`fmlab demo --no-app`) and the quick finetuning study on its phantom are done. Out: one PNG per screen beside this file.
+In: a home in which the demo study (`fmlab demo --no-app`) and the quick finetuning study on its phantom are done.
+Out: one PNG per screen beside this file.
 """
 
 import argparse

@@ -18,7 +18,7 @@ from fmlab.settings import Home
 from fmlab.studies.comparison import differences
 from fmlab.studies.export import export
 from fmlab.studies.remarks import remarks_of
-from fmlab.studies.results import CURVE_KEYS, MEASURES, results
+from fmlab.studies.results import CURVE_KEYS, MEASURES, absent_sentence, results
 from fmlab.studies.summary import summary
 
 NOTHING_YET = "No run of this study has finished yet."
@@ -55,6 +55,8 @@ def results_command(
     table = results(place, store, study) if whole else summary(place, store, study, by, measure)
     crossless = by == "crossings" and "leads_below" in table
     empty = "No two curves cross at the sizes measured." if crossless else NOTHING_YET
+    if by == "size" and len(table) and (sentence := absent_sentence(results(place, store, study))):
+        say(sentence)
     write_table(readable(table) if form == "table" and by == "size" else table, form, empty)
 
 

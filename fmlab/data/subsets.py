@@ -82,6 +82,12 @@ def draw(items: TrainingItems, subset: Subset) -> np.ndarray:
     return draw_all(items, [subset])[0]
 
 
+def absent_classes(items: TrainingItems, drawn: np.ndarray) -> list[str]:
+    """The classes that can be learnt from these items, but not from those drawn: nobody can predict them then."""
+    missing = np.setdiff1d(items.labels, items.labels[drawn])
+    return [items.classes[label] for label in missing]
+
+
 def draw_all(items: TrainingItems, subsets: Sequence[Subset]) -> list[np.ndarray]:
     """As `draw` for many subsets; the order of a scheme and seed is worked out once for all its sizes."""
     largest: dict[tuple[Scheme, int], int] = {}

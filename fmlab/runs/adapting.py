@@ -24,7 +24,7 @@ from fmlab.backbones.catalogue import find_backbone, weights_digest
 from fmlab.data.manifest import Dataset, open_dataset
 from fmlab.data.preprocessing import Preprocessing
 from fmlab.data.roles import checked_roles
-from fmlab.data.subsets import Subset, draw_all, training_items
+from fmlab.data.subsets import Subset, absent_classes, draw_all, training_items
 from fmlab.embeddings.cache import items_of, open_cache
 from fmlab.embeddings.keys import request_embeddings
 from fmlab.errors import BadInput, Cancelled
@@ -44,6 +44,7 @@ class _Cell:
     adaptation: dict[str, Any]
     subset: Subset
     positions: tuple[np.ndarray, ...]  # (n,) int64 each; empty without labels
+    absent: tuple[str, ...]  # classes of which some part holds no item
 
     @cached_property
     def needed(self) -> np.ndarray:
@@ -100,21 +101,23 @@ class _Group:
         """The group's runs, smallest subsets first. A subset that holds one class alone fails at once."""
         subsets = [Subset(**run["config"]["subset"]) for run in runs]
         drawn: list[list[np.ndarray]] = [[] for _ in runs]
+        absent: list[set[str]] = [set() for _ in runs]
         budgeted = [number for number, subset in enumerate(subsets) if subset.size]
         for pool, _ in self._parts:
             images = self._train.iloc[pool[:: copies + 1]]
             items = training_items(images, self._dataset.card.classes, copies)
             for number, positions in zip(budgeted, draw_all(items, [subsets[i] for i in budgeted]), strict=True):
                 drawn[number].append(pool[positions])
+                absent[number].update(absent_classes(items, positions))
         cells = []
-        for run, subset, parts in zip(runs, subsets, drawn, strict=True):
+        for run, subset, parts, lacking in zip(runs, subsets, drawn, absent, strict=True):
             parts = tuple(parts) or (np.empty(0, np.int64),) * len(self._parts)
             alone = [labels[0] for part in parts if len(labels := np.unique(self._labels[part])) == 1]
             if alone:
                 only = self._dataset.card.classes[alone[0]]
                 self._emitter.failed([run["key"]], f"The subset of this size and seed holds only class {only!r}.")
             else:
-                cells.append(_Cell(run["key"], run["config"]["adaptation"], subset, parts))
+                cells.append(_Cell(run["key"], run["config"]["adaptation"], subset, parts, tuple(sorted(lacking))))
         return sorted(cells, key=lambda cell: (cell.subset.size, cell.subset.seed))
 
     def execute(self) -> None:
@@ -256,4 +259,5 @@ def _result(name: str, number: int, cell: _Cell, fits: list[Fits]) -> dict[str, 
         "converged": all(bool(fit.converged[number]) for fit in fits),
         "gap": max(gaps, default=None),
         "n_train": round(float(np.mean([len(part) for part in cell.positions]))),
+        "absent_classes": list(cell.absent),
     } | ({"chosen": notes} if notes else {})

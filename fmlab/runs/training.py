@@ -19,7 +19,7 @@ from fmlab.backbones.catalogue import find_backbone
 from fmlab.data.manifest import Dataset, open_dataset
 from fmlab.data.preprocessing import styled
 from fmlab.data.roles import Roles, checked_roles
-from fmlab.data.subsets import Subset, draw, training_items
+from fmlab.data.subsets import Subset, absent_classes, draw, training_items
 from fmlab.errors import BadInput
 from fmlab.files import digest_config, read_json, write_json, written_aside
 from fmlab.predictions import Predictions, write_predictions
@@ -112,6 +112,7 @@ class _Training:
             cancelled=lambda: bool(self._emitter.cancelled([self._key])),
             log=self._emitter.log,
         )
+        fit.facts["absent_classes"] = absent_classes(items, chosen)
         if self._roles.folds is not None:
             with written_aside(folder / "scores.npy") as aside, aside.open("wb") as file:
                 np.save(file, fit.scores)
@@ -148,5 +149,6 @@ def _together(parts: list[dict[str, Any]]) -> dict[str, Any]:
     facts = dict(parts[0])
     facts |= {name: sum(part[name] for part in parts) for name in SUMMED}
     facts |= {name: float(np.mean([part[name] for part in parts])) for name in AVERAGED}
+    facts |= {"absent_classes": sorted({name for part in parts for name in part["absent_classes"]})}
     facts |= {"n_train": round(float(np.mean([part["n_train"] for part in parts])))}
     return facts | {"micro_batch": min(part["micro_batch"] for part in parts)}

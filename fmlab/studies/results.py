@@ -46,6 +46,7 @@ COLUMNS = (
     "majority_rate",
     "converged",
     "n_train",  # images learnt from
+    "absent_classes",  # of which the subset held none, separated by commas
 )
 CURVE_KEYS = ["backbone", "adaptation", "scheme", "test_set", "size"]
 MEASURES = ("image_accuracy", "sequence_accuracy", "balanced_accuracy", "macro_f1")
@@ -84,6 +85,7 @@ def _facts(run: Run) -> dict[str, object]:
         **{name: run.config["subset"][name] for name in ("scheme", "size", "seed")},
         "converged": result.get("converged"),
         "n_train": result.get("n_train"),
+        "absent_classes": ", ".join(result.get("absent_classes", ())),
     }
 
 
@@ -136,6 +138,19 @@ def curve(table: pd.DataFrame, measure: str = "image_accuracy") -> pd.DataFrame:
             dict(zip(CURVE_KEYS, keys, strict=True)) | {"mean": mean, "low": low, "high": high, "seeds": len(group)}
         )
     return pd.DataFrame(rows, columns=[*CURVE_KEYS, "mean", "low", "high", "seeds"])
+
+
+def absent_sentence(table: pd.DataFrame) -> str | None:
+    """How many runs could not learn some class, because their subset held none of it; None when all could."""
+    runs = table.drop_duplicates("run")
+    lacking = runs[runs["absent_classes"] != ""]
+    if lacking.empty:
+        return None
+    names = sorted({name for text in lacking["absent_classes"] for name in text.split(", ")})
+    return (
+        f"{len(lacking):,} of {len(runs):,} runs drew a subset without {', '.join(names)}, which they cannot predict then; "
+        f"the largest of them has {int(lacking['n_train'].max()):,} images."
+    )
 
 
 def majority_rates(table: pd.DataFrame) -> dict[str, float]:

@@ -13,6 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 from fmlab.plots.curves import accuracy_curve
 from fmlab.plots.wording import MEASURES, measure_name
 from fmlab.studies.points import over_what, points
+from fmlab.studies.results import absent_sentence
 from fmlab.ui import links
 from fmlab.ui.format import count, escaped
 from fmlab.ui.messages import sentences, synthetic_note
@@ -90,7 +91,7 @@ def show_notes(study: ChosenStudy) -> None:
     counts = study.store.counts(study.name)
     unsolved = unconverged_sentence(study.table)
     failed = counts.get("failed", 0)
-    notes = [unsolved] if unsolved else []
+    notes = [sentence for sentence in (unsolved, absent_sentence(study.table)) if sentence]
     if failed:
         notes.append(f"{count(failed, 'run')} failed and {'is' if failed == 1 else 'are'} not in the figures.")
     sentences(st.warning, notes, ":material/warning:")

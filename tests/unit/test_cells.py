@@ -15,7 +15,7 @@ from fmlab.studies.configs import study_config
 from fmlab.studies.grid import lay_out
 from fmlab.studies.launch import launch
 from fmlab.studies.needed import needed_items, state_of
-from fmlab.studies.results import results
+from fmlab.studies.results import absent_sentence, results
 from fmlab.studies.scoring import item_table
 from tests.toys import halves
 
@@ -126,3 +126,25 @@ def test_scratch_needs_no_weights_and_knows_its_architecture(home):
     other = study(backbones=["vit-mae-base"], adaptations=["scratch"])
     keys = {lay_out(home, dataset, each).requests[0].key for each in (scratch, other)}
     assert len(keys) == 2
+
+
+def test_a_class_that_a_subset_lacks_is_named(home):
+    from tests.pages.made_study import make_dataset
+
+    make_dataset(home)  # 12 training images of each of A, B and C
+    tiny = TINY | {"kind": "scratch", "samples": 8}
+    config = study(dataset="toy", scheme="images", sizes=[2, 36], seeds=8, backbones=["pixels-24"], adaptations=["knn"])
+    store = open_store(home)
+    launch(home, store, config, ANNA)
+    execute(home, "first")
+    table = results(home, store, "first").drop_duplicates("run").set_index("size")
+    assert set(table.loc[2, "absent_classes"]) <= {"A", "B", "C"}  # two images of two classes
+    assert table.loc[[36], "absent_classes"].tolist() == [""]
+    assert "runs drew a subset without" in absent_sentence(results(home, store, "first"))
+    trained = study(
+        "trained", dataset="toy", scheme="images", sizes=[2], backbones=["random-resnet18"], adaptations=[tiny]
+    )
+    launch(home, store, trained, ANNA)
+    execute(home, "trained")
+    same = results(home, store, "trained")["absent_classes"].unique().tolist()
+    assert same == table.loc[2].query("seed == 0")["absent_classes"].tolist() or same == []
