@@ -43,7 +43,7 @@ class TrainingSetting:
     warmup: float  # share of all steps
     gradient_norm: float  # clipped to this
     samples: int  # seen, where `epochs` does not say otherwise: at least so many
-    at_most: bool  # or at most so many, but every item once
+    at_most: bool  # or at most so many; of a larger subset, that part which comes first in the order of the seed
     epochs: int | None
     input_size: int | None  # pixels; None: the preprocessing's
     augment: bool
@@ -58,7 +58,13 @@ class TrainingSetting:
 
     def steps_for(self, items: int) -> int:
         """Steps of the optimiser in all; the last batch of an epoch may be smaller."""
-        return self.epochs_for(items) * math.ceil(items / self.batch)
+        steps = self.epochs_for(items) * math.ceil(items / self.batch)
+        limited = self.at_most and self.epochs is None
+        return min(steps, max(1, self.samples // self.batch)) if limited else steps
+
+    def images_for(self, items: int) -> int:
+        """Images seen in all, each as often as it is seen."""
+        return min(self.epochs_for(items) * items, self.steps_for(items) * self.batch)
 
     @property
     def plain(self) -> dict[str, Any]:

@@ -216,7 +216,7 @@ def _trained(home: Home, store: Store, grid: Grid, card: BackboneCard, missing: 
     state = state_of(grid.dataset, grid.config.folds)
     counts = learnt_counts(state, tuple(Subset(**request.config["subset"]) for request in missing))
     settings = [TrainingSetting(**request.config["setting"]) for request in missing]
-    seen = sum(n * each.epochs_for(n) for each, parts in zip(settings, counts, strict=True) for n in parts)
+    seen = sum(each.images_for(n) for each, parts in zip(settings, counts, strict=True) for n in parts)
     tested = len(roles_of(state).test) * len(missing)
     testing = embedding_speed(store, device, card, size)
     largest = max(range(len(missing)), key=lambda place: max(counts[place]))

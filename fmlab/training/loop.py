@@ -55,7 +55,7 @@ class Setting(Protocol):
         """How often each of so many items is seen."""
 
     def steps_for(self, items: int) -> int:
-        """Steps of the optimiser in all."""
+        """Steps of the optimiser in all; fewer than the epochs have, where the last of them is cut short."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ class _Training:
         return Trained(
             epochs=self._epochs,
             steps=self._steps,
-            final_loss=self._progress.epoch_loss / len(self._labels),
+            final_loss=self._progress.epoch_loss / min(len(self._labels), self._last_steps * self._setting.batch),
             seconds=self._seconds_before + self._clock.seconds,
             images_per_second=self._clock.images_per_second,
             micro_batch=self._progress.micro_batch,
@@ -223,12 +223,17 @@ class _Training:
         )
 
     @property
+    def _last_steps(self) -> int:
+        """Steps of the last epoch."""
+        return self._steps - (self._epochs - 1) * self._steps_per_epoch
+
+    @property
     def _steps_per_epoch(self) -> int:
-        return self._steps // self._epochs
+        return math.ceil(len(self._labels) / self._setting.batch)
 
     def _epoch(self, epoch: int) -> None:
         order = batches_of(len(self._labels), self._setting.batch, self._seed, epoch)
-        order = order[self._progress.step - epoch * self._steps_per_epoch :]
+        order = order[self._progress.step - epoch * self._steps_per_epoch :][: self._steps - self._progress.step]
         targets = [self._labels[torch.from_numpy(positions)] for positions in order]
         if self._device.type == "cuda":
             # One transfer for the epoch: a small one for each step would hold the processor up.

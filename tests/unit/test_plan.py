@@ -333,3 +333,12 @@ def test_what_is_done_costs_nothing(home):
         connection.execute("UPDATE runs SET state = 'done'")
     price = plan(home, store, study_config(made.plain() | {"name": "second"}))
     assert (price.to_compute, price.seconds, price.disk_bytes) == (0, 0, 0)
+
+
+def test_quick_sees_at_most_what_it_says(home):
+    card = find_backbone(home, "efficientnet-lite0")
+    for items in (1, 7, 64, 80, 320, 1024, 2048, 2049, 6400):
+        setting = training_setting(Finetune(recipe="quick"), card, Subset("images", items, 0), "cpu")
+        assert setting.images_for(items) <= 2048
+        assert setting.steps_for(items) * setting.batch >= setting.images_for(items)
+        assert setting.images_for(items) >= min(items, 2048) - setting.batch

@@ -128,6 +128,19 @@ def test_a_training_learns_and_says_so(images, fresh, tmp_path):
     assert not (tmp_path / FOLDER).exists()  # it was over before the first checkpoint was due
 
 
+def test_an_epoch_is_cut_short_where_no_more_images_may_be_seen(images, fresh, tmp_path):
+    """22 items in batches of 8: at most 16 images are two of the three batches, and resume ends at the same place."""
+    setting = replace(SETTING, epochs=None, samples=16, at_most=True)
+    steps = []
+    trained = train(fresh(), images, images.labels, setting, "cpu", tmp_path / "whole", 0, on_step=steps.append)
+    assert (trained.steps, trained.epochs) == (2, 1)
+    assert trained.final_loss == pytest.approx((steps[0].loss + steps[1].loss) / 2)
+    with pytest.raises(Interrupted):
+        train(fresh(), images, images.labels, setting, "cpu", tmp_path / "cut", 0, on_step=stop_at(1))
+    again = train(fresh(), images, images.labels, setting, "cpu", tmp_path / "cut", 0)
+    assert again.final_loss == trained.final_loss
+
+
 def test_precision_is_each_trainings_own_and_the_callers_state_stays(images, fresh, tmp_path):
     torch.manual_seed(3)
     expected = torch.rand(2)
