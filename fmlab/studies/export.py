@@ -82,16 +82,23 @@ def _maker(table: pd.DataFrame) -> Callable[[], pd.DataFrame]:
 
 
 def _curves(sizes: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The rows of the size table that each of the study's figures shows, by figure; what is trained apart from probes."""
-    trained = sizes["adaptation"].map(_is_trained)
-    keys = zip(trained, sizes["scheme"], strict=True)
-    figures = pd.Series([CURVES[key] for key in keys], index=sizes.index)
-    return {str(name): part for name, part in sizes.groupby(figures)}
+    """The rows of the size table that each of the study's figures shows, by figure.
+
+    What is trained stands apart from probes, but for the network trained from scratch, a line of every figure.
+    """
+    kinds = sizes["adaptation"].map(_kind)
+    scratch, trained = kinds == "scratch", kinds.map(lambda kind: issubclass(ADAPTATIONS[kind], Trained))
+    found = {}
+    for (finetuned, scheme), name in CURVES.items():
+        own = (trained == finetuned) & ~scratch & (sizes["scheme"] == scheme)
+        if own.any() or (finetuned and not (~scratch).any() and (sizes["scheme"] == scheme).any()):
+            found[name] = sizes[own | (scratch & (sizes["scheme"] == scheme))]
+    return found
 
 
-def _is_trained(adaptation: str) -> bool:
-    """Whether an adaptation as results name it, `finetune(recipe=quick)`, trains the backbone's weights."""
-    return issubclass(ADAPTATIONS[adaptation.split("(")[0]], Trained)
+def _kind(adaptation: str) -> str:
+    """The kind of an adaptation as results name it, `finetune` of `finetune(recipe=quick)`."""
+    return adaptation.split("(")[0]
 
 
 def _reliability(home: Home, store: Store, runs: pd.DataFrame) -> pd.DataFrame:
