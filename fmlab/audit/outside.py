@@ -57,19 +57,20 @@ def check_outside(
     folds = draw_folds(rows, FOLDS).to_numpy()
     predicted, majority = _out_of_fold(features, labels, len(classes), folds)
     people = pd.factorize(whom)[0]
+    unit = "patient" if rows["patient_id"].notna().all() else "sequence"
     accuracy = cluster_bootstrap((predicted == labels).astype(float), people)
     ahead = cluster_bootstrap((predicted == labels) - (majority == labels).astype(float), people)
-    return _judged(accuracy, ahead, float(np.mean(majority == labels)), len(rows), backbone)
+    return _judged(accuracy, ahead, float(np.mean(majority == labels)), len(rows), backbone, unit)
 
 
-def _judged(accuracy: Interval, ahead: Interval, majority: float, images: int, backbone: str) -> Check:
+def _judged(accuracy: Interval, ahead: Interval, majority: float, images: int, backbone: str, unit: str) -> Check:
     rows: list[Row] = [
         {"accuracy": accuracy.value, "low": accuracy.low, "high": accuracy.high, "majority": majority,
          "ahead": ahead.value, "ahead_low": ahead.low, "ahead_high": ahead.high, "images": images, "backbone": backbone}
     ]  # fmt: skip
     measured = (
         f"With the sector blacked out a probe on {backbone} is right in {accuracy.value:.1%} "
-        f"({accuracy.low:.1%}–{accuracy.high:.1%}, by patient); always naming the most frequent class in {majority:.1%}."
+        f"({accuracy.low:.1%}–{accuracy.high:.1%}, by {unit}); always naming the most frequent class in {majority:.1%}."
     )
     if ahead.low <= FAR:
         return made("shortcut", "fine", TITLE, measured, rows)
