@@ -58,9 +58,9 @@ class TrainingSetting:
 
     def steps_for(self, items: int) -> int:
         """Steps of the optimiser in all; the last batch of an epoch may be smaller."""
-        steps = self.epochs_for(items) * math.ceil(items / self.batch)
-        limited = self.at_most and self.epochs is None
-        return min(steps, max(1, self.samples // self.batch)) if limited else steps
+        if self.at_most and self.epochs is None and items > self.samples:
+            return max(1, self.samples // self.batch)
+        return self.epochs_for(items) * math.ceil(items / self.batch)
 
     def images_for(self, items: int) -> int:
         """Images seen in all, each as often as it is seen."""
