@@ -7,11 +7,12 @@ import streamlit as st
 from fmlab.backbones.cards import BackboneCard
 from fmlab.backbones.catalogue import catalogue, on_disk
 from fmlab.runs.records import MeasuredLatency
+from fmlab.studies.efficiency import newest_latencies
 from fmlab.ui import links, session
 from fmlab.ui.backbone_detail import request, show_backbone, show_failures
 from fmlab.ui.backbone_form import addition_outcomes, backbone_form
 from fmlab.ui.backbone_seen import what_they_see
-from fmlab.ui.backbone_view import choose_shown, latencies, show_shown, usable_first
+from fmlab.ui.backbone_view import choose_shown, show_shown, usable_first
 from fmlab.ui.format import count
 from fmlab.ui.heading import heading
 from fmlab.ui.messages import shown_errors
@@ -77,7 +78,7 @@ def page() -> None:
     everything = list(catalogue(home).values())
     usable = {card.key for card in everything if on_disk(card, home)}
     cards = usable_first(everything, usable)
-    measured = latencies(session.store())
+    measured = newest_latencies(session.store())
     what_to_do(cards, usable)
     view, shown = choose_shown(cards, usable)
     show_shown(view, shown, usable, measured)

@@ -65,20 +65,6 @@ def draw_folds(manifest: pd.DataFrame, folds: int, seed: int = 0) -> pd.Series:
     return groups(manifest).map((deal["rank"] % folds).astype("int32"))
 
 
-def as_fold(manifest: pd.DataFrame, fold: int) -> pd.DataFrame:
-    """A manifest as cross-validation sees it: the images of that fold are test set T1, those of the others train.
-
-    Images without a fold (test sets of the source, unreadable ones) keep their split.
-    """
-    if "fold" not in manifest or not (manifest["fold"] == fold).any():
-        raise BadInput(f"The dataset has no fold {fold}. Import it with folds, and name one of them.")
-    dealt, held_out = manifest["fold"].notna(), (manifest["fold"] == fold).fillna(False).astype(bool)
-    seen = manifest.copy()
-    seen.loc[dealt, "split"] = np.where(held_out[dealt], DRAWN_TEST_SET, TRAIN)
-    seen["scored"] = mark_scored(seen)
-    return seen
-
-
 def mark_scored(manifest: pd.DataFrame) -> pd.Series:
     """True for the frames that count: all of train, and five evenly spaced ones of a longer test sequence. (N,) bool."""
     counts = manifest["split"].notna()

@@ -84,11 +84,6 @@ def macro_f1(confusion: np.ndarray) -> np.ndarray:
     return _mean_of_finite(f1(confusion))
 
 
-def classes_with_support(confusion: np.ndarray) -> np.ndarray:
-    """Over how many classes balanced accuracy and macro-F1 are means, (…) int64."""
-    return (confusion.sum(axis=-1) > 0).sum(axis=-1)
-
-
 def _divided(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Their ratio; not a number where there is nothing to divide by."""
     return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) > 0)

@@ -12,12 +12,12 @@ Source: Student's t and percentile intervals as in Efron and Tibshirani, "An Int
 chapters 12 and 13; clusters as in Field and Welsh, JRSS B 69 (2007); Wilson, JASA 22 (1927).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+from scipy.special import stdtrit
 
 LEVEL = 0.95
 RESAMPLES = 2000  # between repetitions a bound then moves by under a tenth of the interval's width
@@ -52,15 +52,6 @@ def cluster_bootstrap(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> 
     totals = np.bincount(members, weights=values, minlength=count)
     drawn = resampled_counts(np.stack([totals, np.bincount(members, minlength=count)], axis=1), seed)
     return _percentiles(float(np.mean(values)), drawn[:, 0] / drawn[:, 1])
-
-
-def confusion_bootstrap(counts: np.ndarray, measure: Callable[[np.ndarray], np.ndarray], seed: int = 0) -> Interval:
-    """A measure of confusion counts and its percentile interval when whole groups are resampled with replacement.
-
-    `counts` (G, K, K) as `group_confusions` makes them; `measure` takes (…, K, K) to (…,), such as `macro_f1`. A
-    resample may lack a class that the whole test set has: its average is then over the classes that it holds.
-    """
-    return _percentiles(float(measure(counts.sum(axis=0))), measure(resampled_counts(counts, seed)))
 
 
 def group_confusions(predicted: np.ndarray, truth: np.ndarray, groups: np.ndarray, classes: int) -> np.ndarray:
@@ -103,18 +94,6 @@ def _weights(groups: int, seed: int, resamples: int) -> np.ndarray:
         for start in range(0, resamples, BLOCK)
     ]
     return np.concatenate(blocks)
-
-
-def wilson(right: int, count: int) -> Interval:
-    """Wilson's score interval of a share of independent cases: (p + z²/2n ± z·√(p(1−p)/n + z²/4n²)) / (1 + z²/n)."""
-    if not 0 <= right <= count or count == 0:
-        raise ValueError(f"{right} of {count} is not a share; expected a number from 0 to a positive count.")
-    share, z = right / count, float(ndtri((1 + LEVEL) / 2))
-    middle = share + z * z / (2 * count)
-    half = z * float(np.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2))
-    return Interval(
-        share, max(0.0, (middle - half) / (1 + z * z / count)), min(1.0, (middle + half) / (1 + z * z / count))
-    )
 
 
 def _percentiles(value: float, drawn: np.ndarray) -> Interval:

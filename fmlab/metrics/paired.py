@@ -55,18 +55,6 @@ def paired_difference(
     return Interval(float(value), float(low), float(high))
 
 
-def mcnemar(first: np.ndarray, second: np.ndarray, truth: np.ndarray) -> float:
-    """Exact two-sided p-value of two runs (M,) erring equally often, from the items that just one of them gets right.
-
-    With b and c such items p = 2·P(Binomial(b + c, ½) ≤ min(b, c)), at most 1. It takes items as independent: give it
-    one per patient or sequence.
-    """
-    only_first = int(((first == truth) & (second != truth)).sum())
-    only_second = int(((first != truth) & (second == truth)).sum())
-    differing = only_first + only_second
-    return min(1.0, 2 * float(bdtr(min(only_first, only_second), differing, 0.5))) if differing else 1.0
-
-
 def mcnemar_of_groups(first: np.ndarray, second: np.ndarray) -> float:
     """Exact two-sided p-value from groups, one unit for each patient or sequence however many images and runs it has.
 

@@ -30,6 +30,7 @@ from fmlab.plots.panels import (
 )
 from fmlab.plots.theme import INKS, Mode, stamped, template
 from fmlab.plots.wording import adaptation_name, test_set_name
+from fmlab.studies.efficiency import pareto_front
 
 SMALLEST_BUBBLE = 9.0  # pixels across
 LARGEST_BUBBLE = 46.0
@@ -89,7 +90,7 @@ def cost_scatter(
     for panel, test_set in enumerate(test_sets):
         rows = table[table["test_set"] == test_set].sort_values("parameters", ascending=False, ignore_index=True)
         rows = rows.assign(within=budget.holds(rows))
-        rows["front"] = pareto_front(rows)
+        rows["front"] = pareto_front(rows["batch1_ms"].where(rows["within"]), rows["mean"])
         traces.append(_step(rows[rows["front"]], panel, mode))
         labels = [(names or {}).get(key, key) for key in rows["backbone"]]
         sides = label_sides(rows, labels, _time_range(table), y_range, len(test_sets), largest)
@@ -110,18 +111,6 @@ def cost_scatter(
         **_axes(table, len(test_sets), measure, device, y_range),
     }
     return go.Figure(data=traces, layout=stamped(layout, mode, synthetic, remarks))
-
-
-def pareto_front(table: pd.DataFrame) -> np.ndarray:
-    """Which rows within the budget no other such row beats: at least as fast and as accurate, and better in one; (n,) bool.
-
-    The table has batch1_ms, mean and, where there is a budget, within (bool).
-    """
-    times, values = table["batch1_ms"].to_numpy(float), table["mean"].to_numpy(float)
-    within = table["within"].to_numpy(bool) if "within" in table else np.ones(len(table), bool)
-    as_good = (times[None] <= times[:, None]) & (values[None] >= values[:, None])
-    better = (times[None] < times[:, None]) | (values[None] > values[:, None])
-    return within & ~(as_good & better & within[None]).any(axis=1)
 
 
 def bubble(parameters: float, largest: float) -> float:

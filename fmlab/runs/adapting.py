@@ -86,7 +86,8 @@ class _Group:
         found = checked_roles(dataset, shared.get("folds"))
         copies = Subset(**runs[0]["config"]["subset"]).copies
         self._train = _with_copies(found.train, copies)
-        self._labels = training_items(found.train, dataset.card.classes, copies).labels
+        self._labels = pd.Index(dataset.card.classes).get_indexer(self._train["label"])
+        self._sequences = pd.factorize(self._train["sequence_id"])[0]
         self._train_items = items_of(self._train)
         self._test_items = items_of(found.test)
         self._test_ids = found.test["image_id"].to_numpy(dtype=str)
@@ -229,7 +230,7 @@ class _Group:
             device=self._emitter.device,
             on_progress=lambda done, total: self._emitter.progress(done, total, f"solving {adaptation.kind} probes"),
             feature=self._request.feature,
-            groups=pd.factorize(self._train["sequence_id"])[0][used],
+            groups=self._sequences[used],
             seeds=[cell.subset.seed for cell in cells],
         )
 

@@ -6,29 +6,17 @@ Both sides are scored on the same images after learning from the same subsets, s
 (or sequences) for both; what varies is the difference of their two means over seeds.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 
-import numpy as np
 import pandas as pd
 
-from fmlab.errors import BadInput
-from fmlab.metrics.accuracy import accuracy_of_counts, balanced_accuracy, macro_f1
 from fmlab.metrics.intervals import Interval
 from fmlab.metrics.paired import paired_difference
 from fmlab.runs.store import Store
 from fmlab.settings import Home
-from fmlab.studies.scoring import Level, groups_of, scored_runs
+from fmlab.studies.resampling import COMPARED, Combination, checked_measure, runs_of
+from fmlab.studies.scoring import groups_of, scored_runs
 
-Combination = tuple[str, str]  # backbone, adaptation
-
-# What to compare in: over images or sequences, from their confusion counts.
-COMPARED: dict[str, tuple[Level, Callable[[np.ndarray], np.ndarray]]] = {
-    "image_accuracy": ("image", accuracy_of_counts),
-    "sequence_accuracy": ("sequence", accuracy_of_counts),
-    "balanced_accuracy": ("image", balanced_accuracy),
-    "macro_f1": ("image", macro_f1),
-}
 COLUMNS = ("size", "difference", "low", "high", "tied", "seeds", "resampled")
 
 
@@ -45,10 +33,9 @@ def differences(
 
     `table` is the study's results; only seeds that both have count. `resampled` says whether patients or sequences were.
     """
-    if measure not in COMPARED:
-        raise BadInput(f"{measure!r} cannot be compared; choose one of {', '.join(COMPARED)}.")
-    here = table[table["test_set"] == test_set]
-    pairs = _runs_of(here, first).merge(_runs_of(here, second), on=["size", "seed"], suffixes=("_first", "_second"))
+    checked_measure(measure)
+    one, other = (runs_of(table, side, test_set) for side in (first, second))
+    pairs = one.merge(other, on=["size", "seed"], suffixes=("_first", "_second"))
     rows = []
     for size, runs in pairs.groupby("size"):
         keys = tuple(runs["run_first"]), tuple(runs["run_second"])
@@ -56,15 +43,6 @@ def differences(
         facts = {"size": int(str(size)), "difference": gain.value, "low": gain.low, "high": gain.high}
         rows.append(facts | {"tied": gain.low <= 0 <= gain.high, "seeds": len(runs), "resampled": resampled})
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _runs_of(table: pd.DataFrame, combination: Combination) -> pd.DataFrame:
-    chosen = (table["backbone"] == combination[0]) & (table["adaptation"] == combination[1])
-    if not chosen.any():
-        raise BadInput(
-            f"No run of {combination[0]} with {combination[1]} has finished on this test set. Choose another."
-        )
-    return table.loc[chosen, ["run", "size", "seed"]]
 
 
 @lru_cache(maxsize=512)

@@ -7,7 +7,7 @@ Training does not change a backbone's time: its latency holds for every adaptati
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -32,18 +32,16 @@ def cost(home: Home, store: Store, table: pd.DataFrame, size: int | None = None)
         BadInput: none of the backbones has a measured latency.
     """
     rows = maximum(home, store, table, size)
-    measured = {key: value for key, value in newest_latencies(store).items() if key in set(rows["backbone"])}
+    device, measured = comparable_latencies(store, rows["backbone"])
     if not measured:
         raise BadInput("No latency of these backbones has been measured; measure it on the Backbones page.")
-    device = Counter(latency.device for latency in measured.values()).most_common(1)[0][0]
-    there = [measured.get(key) for key in rows["backbone"]]
-    facts = [latency if latency is not None and latency.device == device else None for latency in there]
+    facts = [measured.get(key) for key in rows["backbone"]]
     costs = rows.assign(
         milliseconds=[fact.milliseconds if fact else np.nan for fact in facts],
         images_per_second=[fact.images_per_second if fact else np.nan for fact in facts],
         device=[device if fact else None for fact in facts],
         disturbed=[fact.disturbed if fact else None for fact in facts],
-        parameters=pd.array([_parameters(home, key) for key in rows["backbone"]], dtype="Int64"),
+        parameters=pd.array([parameter_count(home, key) for key in rows["backbone"]], dtype="Int64"),
         pareto=False,
     )
     for _, part in costs.groupby("test_set"):
@@ -68,7 +66,17 @@ def newest_latencies(store: Store) -> dict[str, MeasuredLatency]:
     return {str(backbone): measured_latency(store.run(key)) for backbone, key in keys}
 
 
-def _parameters(home: Home, key: str) -> int | None:
+def comparable_latencies(store: Store, backbones: Iterable[str]) -> tuple[str, dict[str, MeasuredLatency]]:
+    """The device on which most of some backbones were measured, and the newest measurement of each on it."""
+    wanted = set(backbones)
+    measured = {key: latency for key, latency in newest_latencies(store).items() if key in wanted}
+    counts = Counter(latency.device for latency in measured.values())
+    device = counts.most_common(1)[0][0] if counts else ""
+    return device, {key: latency for key, latency in measured.items() if latency.device == device}
+
+
+def parameter_count(home: Home, key: str) -> int | None:
+    """The parameters of a backbone, by its card; None for one that was removed since."""
     try:
         return find_backbone(home, key).parameters
     except NotFound:

@@ -17,8 +17,7 @@ from fmlab.metrics.intervals import LEVEL
 from fmlab.metrics.paired import bootstrap_p_value, holm, mcnemar_of_groups
 from fmlab.runs.store import Store
 from fmlab.settings import Home
-from fmlab.studies.comparison import Combination
-from fmlab.studies.resampling import checked_measure, percentile_interval, resampled_runs
+from fmlab.studies.resampling import Combination, checked_measure, percentile_interval, resampled_runs
 
 SMALLEST_RESAMPLES = 10_000
 RESAMPLES_PER_PAIR = 100  # so that the smallest possible p-value survives the correction
@@ -64,7 +63,7 @@ def ranking(
         if len(seeds):
             sides = (tuple(runs[each].loc[seeds]) for each in (first, second))
             facts = _compared(home, store, *sides, test_set, measure, resamples)
-            names = dict(zip(COLUMNS, (*first, *second), strict=False))
+            names = dict(zip(COLUMNS[:4], (*first, *second), strict=True))
             rows.append(names | dict(facts) | {"seeds": len(seeds)})
     for name in ("p", "mcnemar_p") if rows else ():
         corrected = holm(np.array([row[name] for row in rows]))
@@ -77,21 +76,6 @@ def by_mean(here: pd.DataFrame, measure: str) -> list[Combination]:
     """The combinations of a results table by their mean over its rows, the largest first; equal ones by name."""
     means = here.groupby(["backbone", "adaptation"])[measure].mean()
     return [(str(name[0]), str(name[1])) for name in means.sort_values(ascending=False, kind="stable").index]
-
-
-def best_group(
-    home: Home, store: Store, table: pd.DataFrame, test_set: str, size: int, measure: str = "image_accuracy"
-) -> list[Combination]:
-    """The combination with the largest mean, then all those that it is not better than, by mean."""
-    here = table[(table["test_set"] == test_set) & (table["size"] == size)]
-    order = by_mean(here, measure)
-    pairs = ranking(home, store, table, test_set, size, measure)
-    best = (
-        pairs[(pairs["first_backbone"] == order[0][0]) & (pairs["first_adaptation"] == order[0][1])] if order else pairs
-    )
-    beaten = best[best["verdict"] == "better"]
-    worse = set(zip(beaten["second_backbone"], beaten["second_adaptation"], strict=True))
-    return [combination for combination in order if combination not in worse]
 
 
 @lru_cache(maxsize=2048)

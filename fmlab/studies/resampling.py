@@ -7,7 +7,7 @@ All runs on one test set are resampled alike, so differences between them are pa
 keys, which name their content.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,11 +15,21 @@ import numpy as np
 import pandas as pd
 
 from fmlab.errors import BadInput
+from fmlab.metrics.accuracy import accuracy_of_counts, balanced_accuracy, macro_f1
 from fmlab.metrics.intervals import LEVEL, RESAMPLES, Interval, group_confusions, resampled_blocks
 from fmlab.runs.store import Store
 from fmlab.settings import Home
-from fmlab.studies.comparison import COMPARED, Combination
-from fmlab.studies.scoring import groups_of, scored_runs
+from fmlab.studies.scoring import Level, groups_of, scored_runs
+
+Combination = tuple[str, str]  # backbone, adaptation
+
+# What to compare in: over images or sequences, from their confusion counts.
+COMPARED: dict[str, tuple[Level, Callable[[np.ndarray], np.ndarray]]] = {
+    "image_accuracy": ("image", accuracy_of_counts),
+    "sequence_accuracy": ("sequence", accuracy_of_counts),
+    "balanced_accuracy": ("image", balanced_accuracy),
+    "macro_f1": ("image", macro_f1),
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,8 @@ from fmlab.errors import BadInput
 from fmlab.metrics.equal_sizes import crossing_nearest, crossings_of, size_reaching
 from fmlab.runs.store import Store
 from fmlab.settings import Home
-from fmlab.studies.comparison import Combination
 from fmlab.studies.resampling import (
+    Combination,
     ResampledCurve,
     checked_measure,
     combination_text,

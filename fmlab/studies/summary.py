@@ -13,12 +13,11 @@ from fmlab.errors import BadInput
 from fmlab.runs.store import Store
 from fmlab.settings import Home
 from fmlab.studies.calibration import calibration_of
-from fmlab.studies.comparison import Combination
 from fmlab.studies.efficiency import cost
 from fmlab.studies.maximum import generalisation, maximum
 from fmlab.studies.points import points
 from fmlab.studies.ranking import ranking
-from fmlab.studies.resampling import combinations_of
+from fmlab.studies.resampling import Combination, combinations_of
 from fmlab.studies.results import CURVE_KEYS, MEASURES, majority_rates, results
 from fmlab.studies.savings import crossings, label_savings
 from fmlab.studies.scoring import item_table, per_class, per_site

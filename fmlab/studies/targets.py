@@ -18,8 +18,14 @@ from fmlab.metrics.intervals import LEVEL
 from fmlab.metrics.learning_curve import LearningCurve, fit_learning_curve
 from fmlab.runs.store import Store
 from fmlab.settings import Home
-from fmlab.studies.comparison import Combination
-from fmlab.studies.resampling import ResampledCurve, checked_measure, percentile_interval, resampled_curve, runs_of
+from fmlab.studies.resampling import (
+    Combination,
+    ResampledCurve,
+    checked_measure,
+    percentile_interval,
+    resampled_curve,
+    runs_of,
+)
 from fmlab.studies.savings import bounds_words, size_words, sized, unit_of
 
 FEWEST_SIZES = 4  # one more than the curve has unknowns

@@ -11,8 +11,7 @@ import streamlit as st
 from fmlab.backbones.cards import BackboneCard, Domain
 from fmlab.backbones.catalogue import LicenceKind, licence_kind, printed_table
 from fmlab.backbones.chart import fitting
-from fmlab.runs.records import MeasuredLatency, measured_latency
-from fmlab.runs.store import Store
+from fmlab.runs.records import MeasuredLatency
 from fmlab.ui import links
 from fmlab.ui.format import NO_VALUE, count, escaped, million
 
@@ -33,15 +32,6 @@ LICENCES: dict[LicenceKind, str] = {
     "unknown": "Unknown",
     "none needed": "None needed",
 }
-
-
-def latencies(store: Store) -> dict[str, MeasuredLatency]:
-    """Backbone → its newest finished measurement."""
-    runs = store.runs()
-    done = runs[(runs["kind"] == "latency") & (runs["state"] == "done")].sort_values("finished")
-    newest = done.drop_duplicates("backbone", keep="last")
-    keys = zip(newest["backbone"], newest["key"], strict=True)
-    return {backbone: measured_latency(store.run(key)) for backbone, key in keys}
 
 
 def usable_first(cards: Sequence[BackboneCard], usable: Collection[str]) -> list[BackboneCard]:

@@ -3,19 +3,16 @@
 In: a `ChosenStudy` and measured latencies. Out: one figure; how to measure where nothing was.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from fmlab.backbones.catalogue import find_backbone
-from fmlab.errors import FMLabError
 from fmlab.plots.cost import Budget, cost_scatter
 from fmlab.plots.wording import adaptation_name, in_usual_order, size_text
+from fmlab.studies.efficiency import comparable_latencies, parameter_count
 from fmlab.ui import links
-from fmlab.ui.backbone_view import latencies
 from fmlab.ui.format import escaped, million
 from fmlab.ui.study_choice import ChosenStudy, with_patient_intervals
 from fmlab.ui.theme import mode, show_figure
@@ -26,7 +23,9 @@ STEPS = (1, 2, 5)  # times powers of ten: where the sliders hold
 
 def show_cost(study: ChosenStudy, measure: str) -> None:
     """Accuracy at the largest size against measured latency; says how to measure where nothing was."""
-    device, measured, disturbed = _latencies(study)
+    device, latencies = comparable_latencies(study.store, study.backbones)
+    counts = {key: parameter_count(study.home, key) for key in latencies}
+    measured = {key: latencies[key] for key, parameters in counts.items() if parameters is not None}
     points = study.table[study.table["backbone"].isin(measured)]
     if points.empty:
         st.caption(
@@ -37,8 +36,8 @@ def show_cost(study: ChosenStudy, measure: str) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         points = _of_one_adaptation(study, points)
         table = pd.concat([with_patient_intervals(study, points, each, measure) for each in study.test_sets])
-        facts = table["backbone"].map(measured)
-        table = table.assign(batch1_ms=[ms for ms, _ in facts], parameters=[count for _, count in facts])
+        times = [measured[key].milliseconds for key in table["backbone"]]
+        table = table.assign(batch1_ms=times, parameters=table["backbone"].map(counts))
         budget = _budget(table)
     figure = cost_scatter(
         table,
@@ -61,6 +60,7 @@ def show_cost(study: ChosenStudy, measure: str) -> None:
     missing = [key for key in study.backbones if key not in measured]
     if missing:
         st.caption(f"Not measured on this device: {escaped(', '.join(missing))}. The Backbones page measures them.")
+    disturbed = [key for key, latency in measured.items() if latency.disturbed]
     if disturbed:
         st.caption(
             f"Measured while the machine was busy, and so too slow: {escaped(', '.join(disturbed))}. "
@@ -110,27 +110,3 @@ def _milliseconds(stop: float | str) -> str:
 
 def _parameters(stop: float | str) -> str:
     return ANY if isinstance(stop, str) else million(int(stop)) if stop < 1e9 else f"{stop / 1e9:g} G"
-
-
-def _latencies(study: ChosenStudy) -> tuple[str, dict[str, tuple[float, int]], list[str]]:
-    """Milliseconds for one image and parameters of the study's backbones, on the device that most were measured on.
-
-    Then those whose measurement was disturbed.
-    """
-    measured = {key: latency for key, latency in latencies(study.store).items() if key in study.backbones}
-    counts = Counter(latency.device for latency in measured.values())
-    device = counts.most_common(1)[0][0] if counts else ""
-    facts: dict[str, tuple[float, int]] = {}
-    for key, latency in measured.items():
-        parameters = parameter_count(study, key)
-        if latency.device == device and parameters is not None:
-            facts[key] = (latency.milliseconds, parameters)
-    return device, facts, [key for key in facts if measured[key].disturbed]
-
-
-def parameter_count(study: ChosenStudy, key: str) -> int | None:
-    """The parameters of a backbone, by its card; None for one that was removed since."""
-    try:
-        return find_backbone(study.home, key).parameters
-    except FMLabError:
-        return None

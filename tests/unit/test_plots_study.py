@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmlab.plots.cost import Budget, bubble, cost_scatter, label_sides, pareto_front
+from fmlab.plots.cost import Budget, bubble, cost_scatter, label_sides
 from fmlab.plots.labels import savings_dumbbells, target_curve
 from fmlab.plots.palette import Look
 from fmlab.plots.reliability import reliability_diagram
@@ -69,10 +69,6 @@ def test_the_area_of_a_bubble_is_in_proportion():
 
 
 def test_on_the_front_is_what_nothing_beats_in_both(costs):
-    assert pareto_front(costs[costs["test_set"] == "T1"]).tolist() == [True, True, False]
-    assert pareto_front(costs[costs["test_set"] == "T2"]).tolist() == [True, True, True]
-    twins = pd.DataFrame({"batch1_ms": [1.0, 1.0, 2.0], "mean": [0.5, 0.5, 0.5]})
-    assert pareto_front(twins).tolist() == [True, True, False]  # equals do not beat each other
     figure = cost_scatter(costs)
     step = next(trace for trace in figure.data if trace.name == "front")
     assert (list(step.x), list(step.y)) == ([2.0, 40.0], pytest.approx([50.0, 80.0]))

@@ -22,7 +22,7 @@ from fmlab.metrics.calibration import (
 from fmlab.metrics.equal_sizes import crossing_nearest, crossings_of, size_reaching
 from fmlab.metrics.intervals import RESAMPLES, group_confusions, resampled_blocks, resampled_counts
 from fmlab.metrics.learning_curve import EXPONENTS, LearningCurve, fit_learning_curve
-from fmlab.metrics.paired import bootstrap_p_value, mcnemar, mcnemar_of_groups, paired_difference
+from fmlab.metrics.paired import bootstrap_p_value, mcnemar_of_groups, paired_difference
 
 SIZES = np.array([1.0, 2, 4, 8, 16, 32, 64, 128])
 
@@ -53,9 +53,8 @@ def test_nearly_empty_counts_are_summed_as_exactly():
 def test_one_image_a_group_is_mcnemars_test(b, c):
     first = np.concatenate([np.ones(b), np.zeros(c), np.ones(4)])
     second = np.concatenate([np.zeros(b), np.ones(c), np.ones(4)])
-    truth = np.ones(b + c + 4, int)
     found = mcnemar_of_groups(first, second)
-    assert found == pytest.approx(mcnemar(first.astype(int), second.astype(int), truth))
+    assert b + c or found == 1
     if b + c:
         assert found == pytest.approx(statsmodels_mcnemar([[4, b], [c, 0]], exact=True).pvalue)
 

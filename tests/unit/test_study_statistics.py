@@ -30,7 +30,7 @@ from fmlab.studies.efficiency import cost, pareto_front
 from fmlab.studies.export import FILES
 from fmlab.studies.maximum import generalisation, largest_common_size, maximum
 from fmlab.studies.paper import PRINTED_TABLE_3, printed_table_3
-from fmlab.studies.ranking import best_group, ranking
+from fmlab.studies.ranking import ranking
 from fmlab.studies.resampling import resampled_curve, resampled_runs
 from fmlab.studies.results import results
 from fmlab.studies.savings import crossings, label_savings
@@ -189,16 +189,6 @@ def test_an_interval_without_zero_is_not_enough(mini):
     assert four["low"] > 0  # more than 97.5 % of the resamples hold one of the four
     assert four["p"] == 2 * 0.5**4
     assert four["verdict"] == "tied"
-
-
-def test_the_best_group_holds_all_that_are_not_beaten(mini):
-    home, store, table = mini
-    assert best_group(home, store, table, "T1", 4) == [STEEP, STRONG]
-    assert best_group(home, store, table, "T1", 1) == [STRONG, WEAK]
-    alone = table[table["backbone"] == WEAK[0]]
-    assert best_group(home, store, alone, "T1", 4) == [WEAK]
-    assert best_group(home, store, table, "T1", 99) == []
-    assert ranking(home, store, alone, "T1", 4).empty
 
 
 def test_only_seeds_of_both_count(home):
