@@ -17,7 +17,20 @@ from pathlib import Path
 from fmlab.files import write_json
 from fmlab.runs.engine import ALLOCATOR
 
-NAMES = ("extract", "latency", "probe", "finetune", "phantom", "manifest", "study", "pages", "listing")
+NAMES = (
+    "extract",
+    "latency",
+    "probe",
+    "finetune",
+    "phantom",
+    "manifest",
+    "study",
+    "pages",
+    "pages_map",
+    "pages_review",
+    "pages_runs",
+    "listing",
+)
 
 
 def main() -> None:

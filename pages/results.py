@@ -14,6 +14,7 @@ from fmlab.ui.results_cost import show_cost
 from fmlab.ui.results_detail import show_detail
 from fmlab.ui.results_labels import show_labels
 from fmlab.ui.results_ranking import show_ranking
+from fmlab.ui.results_relabelled import has_corrections, show_relabelled
 from fmlab.ui.results_test_sets import show_test_sets
 from fmlab.ui.results_view import BEHIND, choose_measure, show_curve, show_notes, show_numbers
 from fmlab.ui.study_choice import ChosenStudy, choose_study, waiting_note
@@ -26,6 +27,8 @@ def show_points(study: ChosenStudy, measure: str) -> None:
     show_detail(study)
 
 
+CORRECTED = "Corrected labels"  # only there when labels of the dataset were corrected
+
 # The words on the widget → what is drawn, with the study and the measure; only the open one is.
 SECTIONS: dict[str, Callable[[ChosenStudy, str], None]] = {
     "Curve": show_points,
@@ -34,6 +37,7 @@ SECTIONS: dict[str, Callable[[ChosenStudy, str], None]] = {
     "Labels": show_labels,
     "Cost": show_cost,
     "Calibration": lambda study, _: show_calibration(study),
+    CORRECTED: show_relabelled,
     "Numbers": lambda study, _: show_numbers(study),
 }
 
@@ -50,7 +54,8 @@ def page() -> None:
         waiting_note(study)
         return
     measure = choose_measure(bar)
-    section = links.choose_segment("Section", list(SECTIONS), "section", label_visibility="collapsed", width="stretch")
+    sections = [name for name in SECTIONS if name != CORRECTED or has_corrections(study)]
+    section = links.choose_segment("Section", sections, "section", label_visibility="collapsed", width="stretch")
     with shown_errors():
         SECTIONS[section or "Curve"](study, measure)
     show_notes(study)

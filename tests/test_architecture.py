@@ -36,6 +36,7 @@ APP_PACKAGES = ("streamlit", "plotly")
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "core", "manager", "misc"}
 
 LARGEST_FILE = 400
+LARGEST_SCRIPT = 480  # JavaScript takes more lines for the same
 LARGEST_PAGE = 120
 LARGEST_FUNCTION = 80
 LARGEST_FOLDER = 9
@@ -227,10 +228,20 @@ def test_the_readme_captions_exactly_the_files_there_are():
     )
     there = {
         name for name in listed.stdout.split()
-        if name.endswith(".py") and not name.endswith("__init__.py") and (ROOT / name).exists()
+        if name.endswith((".py", ".js")) and not name.endswith("__init__.py") and (ROOT / name).exists()
         and not name.startswith(("tests/unit", "tests/contract", "tests/pages", "tests/browser", "tests/gpu"))
     }  # fmt: skip
-    assert there == {name for name in captioned if name.endswith(".py")}
+    assert there == {name for name in captioned if name.endswith((".py", ".js"))}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.js")), ids=lambda path: path.name)
+def test_scripts_set_text_and_never_markup(path):
+    """File names, labels and notes come from outside: in the browser they are text, whatever they hold."""
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("// "), "what the file is stands in its first line"
+    assert len(text.splitlines()) <= LARGEST_SCRIPT
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text)
+    assert not re.search(r"https?://(?!www\.w3\.org/)", text), "nothing is fetched from elsewhere"
 
 
 def test_nothing_speaks_of_this_machine():
@@ -239,7 +250,11 @@ def test_nothing_speaks_of_this_machine():
     )
     for name in listed.stdout.split():
         path = ROOT / name
-        if path.suffix in (".py", ".md", ".toml", ".txt", ".yaml") and path.exists() and path != Path(__file__):
+        if (
+            path.suffix in (".py", ".js", ".css", ".md", ".toml", ".txt", ".yaml")
+            and path.exists()
+            and path != Path(__file__)
+        ):
             text = path.read_text(encoding="utf-8")
             assert "/work/" not in text, name
             assert not re.search(r"\b(TODO|FIXME|XXX)\b", text), name

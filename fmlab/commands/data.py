@@ -38,6 +38,7 @@ Labels = Annotated[
 ]
 Stride = Annotated[int | None, typer.Option(help="Video: keep every n-th frame.")]
 Frames = Annotated[int | None, typer.Option(help="Video: keep this many frames, evenly spaced.")]
+Fixes = Annotated[Path | None, typer.Option(help="CSV of corrected labels, as `fmlab review fixes` writes it.")]
 Pattern = Annotated[str | None, typer.Option(help="A regular expression whose group is the patient in a path.")]
 
 
@@ -61,6 +62,7 @@ def import_source(
     frames: Frames = None,
     folds: Annotated[int | None, typer.Option(help="Deal patients into this many folds.")] = None,
     split_seed: Annotated[int, typer.Option(help="Seed of a split drawn by patient.")] = 0,
+    fixes: Fixes = None,
     as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
@@ -82,7 +84,7 @@ def import_source(
     )
     dataset = import_dataset(
         home_of(home), source, name, reader=reader, options=options, folds=folds, split_seed=split_seed,
-        on_progress=progress_line(f"importing {name}"),
+        fixes=fixes, on_progress=progress_line(f"importing {name}"),
     )  # fmt: skip
     _show_card(dataset.card, as_json)
 
@@ -108,6 +110,7 @@ def attach_source(
     stride: Stride = None,
     frames: Frames = None,
     same_patients: Annotated[bool, typer.Option(help="Patient names mean the same people in both sources.")] = False,
+    fixes: Fixes = None,
     as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
@@ -125,7 +128,7 @@ def attach_source(
     )
     dataset = attach(
         home_of(home), name, source, as_set=as_set, labels=labels, reader=reader, options=options,
-        same_patients=same_patients, on_progress=progress_line(f"attaching {as_set}"),
+        same_patients=same_patients, fixes=fixes, on_progress=progress_line(f"attaching {as_set}"),
     )  # fmt: skip
     _show_card(dataset.card, as_json)
 

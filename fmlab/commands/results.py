@@ -17,6 +17,8 @@ from fmlab.runs.store import Store, open_store
 from fmlab.settings import Home
 from fmlab.studies.comparison import differences
 from fmlab.studies.export import export
+from fmlab.studies.label_versions import ORIGINAL
+from fmlab.studies.relabelled import relabelled
 from fmlab.studies.remarks import remarks_of
 from fmlab.studies.results import CURVE_KEYS, MEASURES, absent_sentence, results
 from fmlab.studies.summary import summary
@@ -30,12 +32,13 @@ def results_command(
         str,
         typer.Option(
             help="size, class, site, sequence, maximum, generalisation, ranking, savings, crossings, calibration, "
-            "targets or cost."
+            "targets or cost; or labels: what --labels changes."
         ),
     ] = "size",
-    measure: Annotated[str, typer.Option(help="What ranking, savings, crossings and targets are about.")] = (
+    measure: Annotated[str, typer.Option(help="What ranking, savings, crossings, targets and labels are about.")] = (
         "image_accuracy"
     ),
+    labels: Annotated[str, typer.Option(help="A label version of the dataset, as v2.")] = ORIGINAL,
     form: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
     folder: Annotated[
         Path | None, typer.Option("--export", help="Write every table and every figure's data here as CSV.")
@@ -49,13 +52,18 @@ def results_command(
     for remark in remarks_of(record, open_dataset(place, record.config["dataset"])):
         say(f"{study}: {remark}.")
     if folder is not None:
+        if labels != ORIGINAL:
+            raise BadInput("--export writes a file for every label version; leave --labels out.")
         _export(place, store, study, folder)
         return
+    if by == "labels":
+        write_table(relabelled(place, store, study, labels, measure), form)
+        return
     whole = by == "size" and form != "table"
-    table = results(place, store, study) if whole else summary(place, store, study, by, measure)
+    table = results(place, store, study, labels) if whole else summary(place, store, study, by, measure, labels)
     crossless = by == "crossings" and "leads_below" in table
     empty = "No two curves cross at the sizes measured." if crossless else NOTHING_YET
-    if by == "size" and len(table) and (sentence := absent_sentence(results(place, store, study))):
+    if by == "size" and len(table) and (sentence := absent_sentence(results(place, store, study, labels))):
         say(sentence)
     write_table(readable(table) if form == "table" and by == "size" else table, form, empty)
 

@@ -168,29 +168,42 @@ class DatasetWriter:
         self._rows = []
 
     def finish(
-        self, facts: CardFacts, classes: Sequence[str] | None = None, split_seed: int = 0, folds: int | None = None
+        self,
+        facts: CardFacts,
+        classes: Sequence[str] | None = None,
+        split_seed: int = 0,
+        folds: int | None = None,
+        labels: Mapping[str, str | None] | None = None,
     ) -> Dataset:
         """Write manifest and card and give the dataset its name. Without a split in the source, one is drawn by patient.
 
         `classes` fixes the class order; by default numbers ascending, else the labels in alphabetical order. With
         `folds`, everything outside the source's test sets is train and carries a fold number for cross-validation.
+        `labels`, image id → label or None, replace those of some images once split and classes are settled without them.
         """
         with self._completing():
             manifest, origin = _with_split(self._table(), split_seed, folds)
+            if labels:
+                readable = manifest[manifest["problem"].isna()]
+                classes = class_order(list(readable["label"].dropna().unique())) if classes is None else classes
+                manifest = _relabelled(manifest, labels)
             card = make_card(self.name, manifest, facts, classes, origin, folds)
             self._write(manifest, card)
         return Dataset(self._home.datasets / self.name, card)
 
-    def finish_attached(self, test_set: str, notes: Sequence[str] = ()) -> Dataset:
+    def finish_attached(
+        self, test_set: str, notes: Sequence[str] = (), labels: Mapping[str, str | None] | None = None
+    ) -> Dataset:
         """Write the next generation of the base dataset, the added images as its test set `test_set`.
 
-        Classes and split of the base stay, and so does its pixels key: embeddings made before remain valid.
+        Classes and split of the base stay, and so does its pixels key: embeddings made before remain valid. `labels`,
+        image id → label or None, replace those of some of the added images.
         """
         base = self._base
         if base is None:
             raise ValueError("Only a writer made with a base dataset can finish an attached test set.")
         with self._completing():
-            added = self._table()
+            added = _relabelled(self._table(), labels or {})
             added["split"] = np.where(added["problem"].isna(), test_set, None)
             manifest = pd.concat([base.manifest(), added], ignore_index=True)
             manifest["scored"] = mark_scored(manifest)
@@ -241,6 +254,14 @@ def _as_large_as(mask: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     if mask.shape == (height, width):
         return mask
     return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+
+
+def _relabelled(manifest: pd.DataFrame, labels: Mapping[str, str | None]) -> pd.DataFrame:
+    """The rows, those of some images with another label; None: without one."""
+    if not labels:
+        return manifest
+    changed = [labels.get(image, label) for image, label in zip(manifest["image_id"], manifest["label"], strict=True)]
+    return manifest.assign(label=pd.Series(changed, index=manifest.index, dtype=object))
 
 
 def _with_split(manifest: pd.DataFrame, seed: int, folds: int | None) -> tuple[pd.DataFrame, str]:

@@ -7,6 +7,8 @@ import math
 import re
 from collections.abc import Iterable
 
+from fmlab.studies.label_versions import ORIGINAL, parted
+
 MEASURES: dict[str, str] = {
     "image_accuracy": "image accuracy",
     "sequence_accuracy": "sequence accuracy",
@@ -81,8 +83,13 @@ def in_usual_order(adaptations: Iterable[str]) -> list[str]:
 
 
 def test_set_name(test_set: str) -> str:
-    """The name of a test set; the training images of a cross-validated study are called `cross-validation`."""
-    return TEST_SETS.get(test_set, test_set)
+    """The name of a test set; the training images of a cross-validated study are called `cross-validation`.
+
+    `T1, labels v2` for `T1@v2`, the test set under a label version.
+    """
+    name, version = parted(test_set)
+    words = TEST_SETS.get(name, name)
+    return words if version == ORIGINAL else f"{words}, labels {version}"
 
 
 test_set_name.__test__ = False  # type: ignore[attr-defined]

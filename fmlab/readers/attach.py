@@ -19,6 +19,7 @@ from fmlab.errors import BadInput, NameTaken
 from fmlab.readers.auto import AUTO, choose_reader
 from fmlab.readers.columns import read_pairs
 from fmlab.readers.decoding import decode_all
+from fmlab.readers.fixes import read_fixes
 from fmlab.readers.intake import Progress, check_scan, opened_source, write_decoded
 from fmlab.readers.sources import DecodedImage, Decoding, ReaderOptions, Scan
 from fmlab.settings import Home
@@ -36,18 +37,21 @@ def attach(
     reader: str = AUTO,
     options: ReaderOptions | None = None,
     same_patients: bool = False,
+    fixes: Path | None = None,
     processes: int | None = None,
     on_progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Dataset:
     """Import `source` as test set `as_set` of dataset `name`; its own split is left aside.
 
-    `labels` maps classes. Raises `BadInput` (unknown classes or patients in both, all named), `NameTaken` for a test
-    set that is there already, `StorageFull`, `Cancelled`; the dataset is then as it was.
+    `labels` maps classes; `fixes` is a file of corrected labels, in the dataset's classes. Raises `BadInput` (unknown
+    classes or patients in both, all named), `NameTaken` for a test set that is there already, `StorageFull`, `Cancelled`;
+    the dataset is then as it was.
     """
     dataset = open_dataset(home, name)
     _check_set(dataset, as_set)
     options = options or ReaderOptions()
+    corrected = None if fixes is None else read_fixes(fixes, as_set)
     with opened_source(home, source) as root:
         chosen = choose_reader(root, reader)
         scan = chosen.scan(root, options, home.pseudonym_key())
@@ -58,11 +62,13 @@ def attach(
         decoding = Decoding(chosen.name, scan.root, options, home.pseudonym_key())
         with DatasetWriter(home, name, base=dataset) as writer:
             decoded = decode_all(scan.files, decoding, processes, cancelled)
-            remarks = write_decoded(writer, decoded, len(scan.files), on_progress, images.named)
+            named = images.named if corrected is None else lambda image: corrected.checked(images.named(image))
+            remarks = write_decoded(writer, decoded, len(scan.files), on_progress, named)
             images.refuse_known_patients()
+            fixed, corrections = ((), None) if corrected is None else corrected.applied()
             origin = f"{as_set}: attached, read by {chosen.name}."
-            notes = (origin, *(f"{as_set}: {note}" for note in (*scan.notes, *notes, *remarks)))
-            return writer.finish_attached(as_set, notes)
+            notes = (origin, *(f"{as_set}: {note}" for note in (*scan.notes, *notes, *remarks, *fixed)))
+            return writer.finish_attached(as_set, notes, corrections)
 
 
 def _check_set(dataset: Dataset, as_set: str) -> None:

@@ -58,6 +58,12 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
     return [(left, right) for _, (left, right) in rows]
 
 
+def read_cells(path: Path) -> list[tuple[int, list[str]]]:
+    """The numbered lines of a text table as they are written, blanks around cells kept, blank lines left out."""
+    text, _ = _decode(path.read_bytes(), path.name)
+    return _parse(text, _delimiter(text), path.name, stripped=False)
+
+
 def parse_table(content: bytes, name: str) -> Table:
     """The table in the bytes of a delimited text file."""
     text, notes = _decode(content, name)
@@ -113,15 +119,15 @@ def _delimiter(text: str) -> str:
     return best
 
 
-def _parse(text: str, delimiter: str, name: str) -> list[tuple[int, list[str]]]:
-    """Numbered lines of stripped cells, blank lines left out."""
+def _parse(text: str, delimiter: str, name: str, stripped: bool = True) -> list[tuple[int, list[str]]]:
+    """Numbered lines of cells, without the blanks around them if `stripped`; blank lines left out."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[tuple[int, list[str]]] = []
     try:
         for cells in reader:
-            stripped = [cell.strip() for cell in cells]
-            if any(stripped):
-                rows.append((reader.line_num, stripped))
+            bare = [cell.strip() for cell in cells]
+            if any(bare):
+                rows.append((reader.line_num, bare if stripped else cells))
     except csv.Error as error:
         raise BadInput(f"Line {reader.line_num} of {name} cannot be read ({error}). Repair that line.") from error
     return rows

@@ -17,6 +17,7 @@ from fmlab.data.writer import CardFacts, DatasetWriter
 from fmlab.errors import BadInput, NameTaken
 from fmlab.readers.auto import AUTO, choose_reader
 from fmlab.readers.decoding import decode_all
+from fmlab.readers.fixes import read_fixes
 from fmlab.readers.sources import DecodedImage, Decoding, ReaderOptions, Scan
 from fmlab.readers.uploads import unpacked_archive
 from fmlab.settings import Home
@@ -36,17 +37,20 @@ def import_dataset(
     options: ReaderOptions | None = None,
     folds: int | None = None,
     split_seed: int = 0,
+    fixes: Path | None = None,
     processes: int | None = None,
     on_progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Dataset:
     """Import a folder, table, clip, DICOM file, .npz or .zip as dataset `name`.
 
-    `folds` draws that many folds by patient instead of a test set; `processes` decode (0: this one does).
+    `folds` draws that many folds by patient instead of a test set; `fixes` is a file of corrected labels (`LabelFixes`);
+    `processes` decode (0: this one does).
     Raises `BadInput` (nothing to read, ambiguous layout, name taken, …), `StorageFull`, `Cancelled`; then nothing is kept.
     """
     refuse_taken(home, name)
     options = options or ReaderOptions()
+    corrected = None if fixes is None else read_fixes(fixes)
     with opened_source(home, source) as root:
         chosen = choose_reader(root, reader)
         scan = chosen.scan(root, options, home.pseudonym_key())
@@ -54,9 +58,11 @@ def import_dataset(
         decoding = Decoding(chosen.name, scan.root, options, home.pseudonym_key())
         with DatasetWriter(home, name) as writer:
             decoded = decode_all(scan.files, decoding, processes, cancelled)
-            remarks = write_decoded(writer, decoded, len(scan.files), on_progress)
-            facts = CardFacts(source=chosen.name, mask_sector=scan.mask_sector, notes=(*scan.notes, *remarks))
-            return writer.finish(facts, scan.classes, split_seed, folds)
+            named = None if corrected is None else corrected.checked
+            remarks = write_decoded(writer, decoded, len(scan.files), on_progress, named)
+            notes, labels = ((), None) if corrected is None else corrected.applied()
+            facts = CardFacts(source=chosen.name, mask_sector=scan.mask_sector, notes=(*scan.notes, *remarks, *notes))
+            return writer.finish(facts, scan.classes, split_seed, folds, labels)
 
 
 @contextmanager

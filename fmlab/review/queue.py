@@ -39,11 +39,12 @@ def sequence_answers(items: pd.DataFrame) -> pd.DataFrame:
     The columns are those of the items. `label` is the sequence's most frequent label, `score` and `margin` are means
     over its images, `image_id`, `frame` and the like are those of the image whose own answer was furthest from the
     truth. Added: `votes`, how many images voted for the answer; `lead`, how many more than for the truth; `images`, how
-    many voted. A margin below 0 is possible: an answer can win the vote with the smaller sum of scores.
+    many voted; `ahead` and `votes_ahead`, how far the answer is before the next best class in mean score and in votes. A
+    margin below 0 is possible: an answer can win the vote with the smaller sum of scores.
     """
     columns = [name for name in items.columns if name.startswith(SCORE_PREFIX)]
     if not columns or items.empty:
-        return items.assign(votes=0, lead=0, images=0).iloc[:0]
+        return items.assign(votes=0, lead=0, images=0, ahead=0.0, votes_ahead=0).iloc[:0]
     classes = np.array([name.removeprefix(SCORE_PREFIX) for name in columns])
     scores = items[columns].to_numpy(np.float64)  # (M, K)
     sequence = items.groupby(["test_set", "sequence_id"], sort=False).ngroup().to_numpy()
@@ -76,7 +77,24 @@ def sequence_answers(items: pd.DataFrame) -> pd.DataFrame:
         votes=votes[place, answer].astype(int),
         lead=(votes[place, answer] - votes[place, truth]).astype(int),
         images=images.astype(int),
+        ahead=_ahead(means, answer),
+        votes_ahead=_ahead(votes, answer).astype(int),
     )
+
+
+def image_answers(items: pd.DataFrame) -> pd.DataFrame:
+    """One answer per image: the items, with the columns that `sequence_answers` adds; an image has the only vote."""
+    columns = [name for name in items.columns if name.startswith(SCORE_PREFIX)]
+    scores = items[columns].to_numpy(np.float64)  # (M, K)
+    return items.assign(votes=1, lead=0, images=1, ahead=_ahead(scores, scores.argmax(axis=1)), votes_ahead=0)
+
+
+def _ahead(values: np.ndarray, answer: np.ndarray) -> np.ndarray:
+    """How far the answer's value (n, K) lies above the largest of the other classes, (n,)."""
+    each = np.arange(len(values))
+    others = values.astype(np.float64)
+    others[each, answer] = -np.inf
+    return values[each, answer] - others.max(axis=1)
 
 
 def filtered(

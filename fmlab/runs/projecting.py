@@ -1,26 +1,32 @@
 """Work of kind `project`: every image of a dataset as a point in the plane.
 
-In: one run that names a dataset, a backbone, a preprocessing and a method. Out: a parquet file with image_id, x, y beside
-the embeddings it was made from; its place within the home on the run's row.
+In: one run that names a dataset, a backbone, a preprocessing and a method. Out: parquet files with image_id, x, y beside
+the embeddings they were made from; the place of the map asked for within the home on the run's row.
 
-Points are the images that count: all of train, and the scored frames of test sets, labelled or not.
+Points are the images that count: all of train, and the scored frames of test sets, labelled or not; of more than 100,000
+a stratified sample, though all are embedded, because neighbours are looked for among all. Whoever waits for UMAP has
+something to look at before: the principal components of the images that were embedded already, and those of all as soon
+as they are. Nothing of torch is loaded when no image is missing.
 """
 
 import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from fmlab.backbones.catalogue import find_backbone
-from fmlab.data.manifest import open_dataset
+from fmlab.data.manifest import Dataset, open_dataset
 from fmlab.data.preprocessing import Preprocessing
-from fmlab.embeddings.cache import items_of, open_cache
-from fmlab.embeddings.extraction import extract, load_requested
-from fmlab.embeddings.keys import request_embeddings
-from fmlab.embeddings.projection import project, write_projection
+from fmlab.embeddings.cache import EmbeddingCache, items_of, open_cache
+from fmlab.embeddings.keys import EmbeddingsRequest, request_embeddings
+from fmlab.embeddings.projection import FEWEST_POINTS, Picture, drawn, map_path, project, strata_of, write_projection
 from fmlab.errors import BadInput
 from fmlab.runs.requests import projection_request
 from fmlab.runs.worker import Emitter
 from fmlab.settings import Home
+
+METHODS = {"umap": "UMAP", "pca": "PCA"}
 
 
 def work(facts: dict[str, Any], emitter: Emitter) -> None:
@@ -39,21 +45,48 @@ def work(facts: dict[str, Any], emitter: Emitter) -> None:
     preprocessing = Preprocessing(config["style"], config["mask_sector"])
     request = request_embeddings(home, dataset.card.pixels_key, card, preprocessing)
     cache = open_cache(home, request)
-    rows = dataset.manifest(["image_id", "split", "scored", "content_hash", "sector"])
+    rows = dataset.manifest(["image_id", "split", "label", "scored", "content_hash", "sector"])
     rows = rows[rows["split"].notna() & rows["scored"]]
+    points = rows.iloc[drawn(rows)]
+
+    def draw(picture: Picture, shown: pd.DataFrame) -> Path:
+        method = "umap" if picture == "umap" else "pca"
+        emitter.progress(0, 1, f"laying out {len(shown):,} points with {METHODS[method]}")
+        coordinates = project(cache.read(items_of(shown)), method, strata=strata_of(shown))
+        path = map_path(home, request, dataset.card.content_hash, picture)
+        write_projection(path, shown["image_id"], coordinates)
+        return path
+
     if not cache.have(items_of(rows)).all():
-        emitter.progress(0, len(rows), f"loading {card.title}")
-        backbone = load_requested(home, request, emitter.device)
-
-        def tell(done: int, total: int, rate: float) -> None:
-            left = (total - done) / rate if rate else None
-            emitter.progress(done, total, "embedding images", rate=rate or None, seconds_left=left)
-
-        for _ in extract(dataset, backbone, request, rows, cache, tell, lambda: bool(emitter.cancelled([run["key"]]))):
-            pass
-    emitter.progress(0, 1, f"laying out {len(rows):,} points with {config['method']}")
-    coordinates = project(cache.read(items_of(rows)), config["method"])
-    path = request.folder(home) / f"{config['method']}-{dataset.card.content_hash[:16]}.parquet"
-    write_projection(path, rows["image_id"], coordinates)
-    result = {"projection": str(path.relative_to(home.path)), "points": len(rows)}
+        known = points[cache.have(items_of(points))]
+        if len(known) >= FEWEST_POINTS:
+            draw("early", known)
+        _embed(home, dataset, request, rows, cache, run["key"], emitter)
+    path = draw("pca", points)
+    if config["method"] == "umap":
+        path = draw("umap", points)
+    result = {"projection": str(path.relative_to(home.path)), "points": len(points)}
     emitter.finished({run["key"]: result}, time.monotonic() - began)
+
+
+def _embed(
+    home: Home,
+    dataset: Dataset,
+    request: EmbeddingsRequest,
+    rows: pd.DataFrame,
+    cache: EmbeddingCache,
+    run: str,
+    emitter: Emitter,
+) -> None:
+    """Compute the embeddings that are missing."""
+    from fmlab.embeddings.extraction import extract, load_requested  # torch: seconds, and often not needed
+
+    emitter.progress(0, len(rows), f"loading {request.backbone}")
+    backbone = load_requested(home, request, emitter.device)
+
+    def tell(done: int, total: int, rate: float) -> None:
+        left = (total - done) / rate if rate else None
+        emitter.progress(done, total, "embedding images", rate=rate or None, seconds_left=left)
+
+    for _ in extract(dataset, backbone, request, rows, cache, tell, lambda: bool(emitter.cancelled([run]))):
+        pass

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from fmlab.errors import FMLabError
-from fmlab.runs.records import LANE_KINDS, LANES, Actor, now
+from fmlab.runs.records import AWAITED_KINDS, LANE_KINDS, LANES, Actor, now
 from fmlab.runs.store import Store
 
 LEASE = "launcher"
@@ -88,14 +88,18 @@ class Queue:
         return len(left)
 
     def claim(self, device: str) -> Claim | None:
-        """Take the oldest group with queued runs for a device, or for one of `LANES`, all of them at once."""
+        """Take the oldest group with queued runs for a device, or for one of `LANES`, all of them at once.
+
+        What somebody waits for on a page goes first.
+        """
         kinds, among = (LANES[device], "kind IN") if device in LANES else (LANE_KINDS, "kind NOT IN")
-        marks = ", ".join("?" for _ in kinds)
+        marks, awaited = (", ".join("?" for _ in each) for each in (kinds, AWAITED_KINDS))
         with self._writing() as connection:
             first = connection.execute(
                 f"SELECT group_key, kind FROM runs WHERE state = 'queued' AND {among} ({marks}) AND group_key NOT IN"
-                " (SELECT group_key FROM runs WHERE state = 'running') ORDER BY position LIMIT 1",
-                kinds,
+                " (SELECT group_key FROM runs WHERE state = 'running') ORDER BY kind NOT IN"
+                f" ({awaited}), position LIMIT 1",
+                (*kinds, *AWAITED_KINDS),
             ).fetchone()
             if first is None:
                 return None

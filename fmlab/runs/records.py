@@ -19,6 +19,9 @@ QUIET_SHARE = 0.9  # a measuring thread that had a processor less of the time sh
 # Cells of a study: probes of frozen backbones, solved together; and trainings, each on its own.
 CELL_KINDS = ("adapt", "train")
 
+# Kinds that somebody on a page waits for: they go before the cells that have not begun.
+AWAITED_KINDS = ("project", "suspects", "explain")
+
 # Kinds that need no device have threads of their own, so that an import waits neither for a study nor for a download.
 LANES = {"files": ("import", "phantom", "add"), "downloads": ("download",)}
 LANE_KINDS = tuple(kind for kinds in LANES.values() for kind in kinds)

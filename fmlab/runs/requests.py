@@ -4,6 +4,7 @@ In: what decides the result. Out: a `RunRequest`, whose key is the digest of exa
 queued run itself.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,7 +24,7 @@ from fmlab.runs.store import Store
 from fmlab.settings import Home
 
 ORIGINAL_LABELS = "original"
-SINGLE_KINDS = (*LANE_KINDS, "project", "latency", "verify", "audit")
+SINGLE_KINDS = (*LANE_KINDS, "project", "latency", "verify", "audit", "suspects")
 
 
 @dataclass(frozen=True)
@@ -130,29 +131,46 @@ def projection_request(home: Home, config: dict[str, Any]) -> RunRequest:
 
     `config`: dataset, backbone, method (`umap` or `pca`), style, mask_sector.
     """
+    return _embedded_request(home, "project", config, ("method", "style", "mask_sector"))
+
+
+def suspects_request(home: Home, config: dict[str, Any]) -> RunRequest:
+    """The search for suspected label errors of a dataset under a backbone, as both are on this disk now.
+
+    `config`: dataset, backbone, style, mask_sector, folds (5 is usual).
+    """
+    return _embedded_request(home, "suspects", config, ("folds", "style", "mask_sector"))
+
+
+def _embedded_request(home: Home, kind: str, config: dict[str, Any], settings: Sequence[str]) -> RunRequest:
+    """A run that the embeddings of a dataset and a few settings decide."""
     card = find_backbone(home, config["backbone"])
     address = {
         "content_hash": open_dataset(home, config["dataset"]).card.content_hash,
         "weights": weights_digest(card, home),
         "feature": card.feature,
         "input": fed(card, config["style"]),
-        **{name: config[name] for name in ("method", "style", "mask_sector")},
+        **{name: config[name] for name in settings},
     }
     return RunRequest(
-        kind="project",
+        kind=kind,
         config=config,
         address=address,
-        group=digest_config("group project", address),
+        group=digest_config(f"group {kind}", address),
         title=f"{config['dataset']} · {card.key}",
     )
+
+
+# Single runs that are known by what decides them: asked for again, such a run is the same run.
+ADDRESSED = {"project": projection_request, "suspects": suspects_request}
 
 
 def request_run(store: Store, kind: str, config: dict[str, Any], title: str, by: Actor) -> Run:
     """Queue a single run of one of `SINGLE_KINDS`. An import or a measurement asked for again is a new run."""
     if kind not in SINGLE_KINDS:
         raise BadInput(f"A run of kind {kind!r} cannot be requested alone; choose one of {', '.join(SINGLE_KINDS)}.")
-    if kind == "project":
-        return store.request(replace(projection_request(store.home, config), title=title), by)
+    if kind in ADDRESSED:
+        return store.request(replace(ADDRESSED[kind](store.home, config), title=title), by)
     address = config | {"asked": now()}
     group = digest_config(f"group {kind}", address)
     return store.request(RunRequest(kind=kind, config=config, address=address, group=group, title=title), by)

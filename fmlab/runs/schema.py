@@ -43,6 +43,26 @@ STEPS: tuple[tuple[str, str], ...] = (
         INSERT INTO changes VALUES (1, 0);
         """,
     ),
+    (
+        "review",
+        """
+        CREATE TABLE queues (
+            key TEXT PRIMARY KEY, dataset TEXT NOT NULL, title TEXT NOT NULL, config TEXT NOT NULL, items TEXT NOT NULL,
+            created TEXT NOT NULL, by TEXT NOT NULL
+        );
+        CREATE TABLE verdicts (
+            number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, time TEXT NOT NULL, reviewer TEXT NOT NULL, via TEXT NOT NULL,
+            dataset TEXT NOT NULL, queue TEXT NOT NULL REFERENCES queues(key), level TEXT NOT NULL, item TEXT NOT NULL,
+            kind TEXT NOT NULL, label TEXT, note TEXT NOT NULL, blinded INTEGER NOT NULL, shown TEXT NOT NULL, undoes TEXT
+        );
+        CREATE INDEX verdicts_by_queue ON verdicts (queue, reviewer);
+        CREATE INDEX verdicts_by_dataset ON verdicts (dataset, item);
+        CREATE TABLE label_versions (
+            number INTEGER PRIMARY KEY, dataset TEXT NOT NULL, pixels_key TEXT NOT NULL, name TEXT NOT NULL,
+            created TEXT NOT NULL, by TEXT NOT NULL, note TEXT NOT NULL, changes TEXT NOT NULL, UNIQUE (dataset, name)
+        );
+        """,
+    ),
 )
 
 

@@ -6,6 +6,9 @@ Out: lines of JSON on standard output, one event each: `progress`, `under_way`, 
 
 A kind of work is a function of (work, `Emitter`); the table `KINDS` names the module that holds it, imported when the
 kind is first asked for. When standard input closes, the parent is gone and so is the worker.
+
+After a study the worker makes use of its idle time, beside listening: it has compiled what a map needs before anybody
+asks for one. See `WARMED_AFTER`.
 """
 
 import argparse
@@ -28,6 +31,7 @@ KINDS = {
     "adapt": "fmlab.runs.adapting",
     "train": "fmlab.runs.training",
     "project": "fmlab.runs.projecting",
+    "explain": "fmlab.runs.explaining",
     "latency": "fmlab.runs.timing",
     "import": "fmlab.runs.importing",
     "phantom": "fmlab.runs.importing",
@@ -35,7 +39,11 @@ KINDS = {
     "download": "fmlab.runs.downloading",
     "add": "fmlab.runs.adding",
     "audit": "fmlab.runs.auditing",
+    "suspects": "fmlab.runs.suspecting",
 }
+# What is likely to be asked for next, by the kind of work before: a module with a function `warm`.
+WARMED_AFTER = {"adapt": "fmlab.embeddings.projection", "train": "fmlab.embeddings.projection"}
+IDLE_SECONDS = 10.0  # without a command before that begins
 PROGRESS_SECONDS = 0.25  # between two progress events: often enough to look alive, seldom enough to cost nothing
 
 
@@ -98,8 +106,10 @@ class Emitter:
 
 def serve(emitter: Emitter, commands: "queue.Queue[dict[str, Any]]") -> None:
     """Work on one group after the other, for as long as the parent lives."""
+    warmed: set[str] = set()
+    last = ""  # the kind of the group before
     while True:
-        command = commands.get()
+        command = _next(commands, WARMED_AFTER.get(last), warmed)
         _log_to(Path(command["log"]))
         work = command["work"]
         keys = [run["key"] for run in work["runs"]]
@@ -116,6 +126,23 @@ def serve(emitter: Emitter, commands: "queue.Queue[dict[str, Any]]") -> None:
             traceback.print_exc()
             emitter.failed(keys, f"{type(error).__name__}: {error} (an error in FMLab; its log has the traceback).")
         emitter.emit("done")
+        last = work["kind"]
+
+
+def _next(commands: "queue.Queue[dict[str, Any]]", module: str | None, warmed: set[str]) -> dict[str, Any]:
+    """The next command; while none comes, a module that is not `warmed` yet is, beside the waiting."""
+    if module is None or module in warmed:
+        return commands.get()
+    try:
+        return commands.get(timeout=IDLE_SECONDS)
+    except queue.Empty:
+        warmed.add(module)
+        threading.Thread(target=_warm, args=(module,), daemon=True).start()
+        return commands.get()
+
+
+def _warm(module: str) -> None:
+    importlib.import_module(module).warm()
 
 
 def _listen(emitter: Emitter, commands: "queue.Queue[dict[str, Any]]") -> None:

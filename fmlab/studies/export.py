@@ -12,14 +12,17 @@ from pathlib import Path
 import pandas as pd
 
 from fmlab.adapt.configs import ADAPTATIONS, Trained
+from fmlab.data.manifest import open_dataset
 from fmlab.errors import BadInput
 from fmlab.files import write_bytes
 from fmlab.runs.store import Store
 from fmlab.settings import Home
 from fmlab.studies.calibration import calibration_of
+from fmlab.studies.label_versions import label_versions
 from fmlab.studies.paper import printed_table_3
+from fmlab.studies.relabelled import relabelled
 from fmlab.studies.resampling import combinations_of
-from fmlab.studies.results import CURVE_KEYS, results
+from fmlab.studies.results import CURVE_KEYS, MEASURES, results
 from fmlab.studies.summary import SUMMARIES, TARGETS, summary
 from fmlab.studies.targets import labels_for_target
 
@@ -60,6 +63,8 @@ def export(home: Home, store: Store, study: str, folder: Path) -> tuple[list[Pat
     makers["reliability-diagrams"] = lambda: _reliability(home, store, runs)
     makers["learning-curves"] = lambda: _learning_curves(home, store, runs)
     makers["table-3-as-printed"] = printed_table_3
+    for version in label_versions(store, open_dataset(home, store.study(study).config["dataset"])):
+        makers[f"labels-{version.name}"] = _relabelled(home, store, study, version.name)
     written, refused = [], {}
     for name, make in makers.items():
         try:
@@ -75,6 +80,10 @@ def export(home: Home, store: Store, study: str, folder: Path) -> tuple[list[Pat
 
 def _summarised(home: Home, store: Store, study: str, by: str) -> Callable[[], pd.DataFrame]:
     return lambda: summary(home, store, study, by)
+
+
+def _relabelled(home: Home, store: Store, study: str, version: str) -> Callable[[], pd.DataFrame]:
+    return lambda: pd.concat([relabelled(home, store, study, version, each) for each in MEASURES], ignore_index=True)
 
 
 def _maker(table: pd.DataFrame) -> Callable[[], pd.DataFrame]:

@@ -26,6 +26,7 @@ from fmlab.predictions import read_predictions
 from fmlab.runs.records import Run
 from fmlab.runs.store import Store
 from fmlab.settings import Home
+from fmlab.studies.label_versions import ORIGINAL, find_label_version
 from fmlab.studies.scoring import TestSet, test_sets
 
 COLUMNS = (
@@ -52,11 +53,15 @@ CURVE_KEYS = ["backbone", "adaptation", "scheme", "test_set", "size"]
 MEASURES = ("image_accuracy", "sequence_accuracy", "balanced_accuracy", "macro_f1")
 
 
-def results(home: Home, store: Store, study: str) -> pd.DataFrame:
-    """One row per finished run and test set, in the order of the queue; the columns are `COLUMNS`."""
+def results(home: Home, store: Store, study: str, labels: str = ORIGINAL) -> pd.DataFrame:
+    """One row per finished run and test set, in the order of the queue; the columns are `COLUMNS`.
+
+    Under the label version `labels` the test sets are called `T1@NAME`.
+    """
     record = store.study(study)
     dataset = open_dataset(home, record.config["dataset"])
-    sets = test_sets(dataset.folder, dataset.card.content_hash, record.config.get("folds"))
+    version = find_label_version(store, dataset, labels)
+    sets = test_sets(dataset.folder, dataset.card.content_hash, record.config.get("folds"), version)
     runs = store.study_runs(study, "done")
     rows: list[dict[str, object]] = []
     for file, members in _by_file(runs).items():
@@ -127,16 +132,16 @@ def _measures(scores: np.ndarray, test: TestSet) -> list[dict[str, object]]:
 def curve(table: pd.DataFrame, measure: str = "image_accuracy") -> pd.DataFrame:
     """A measure against size: per backbone, adaptation, scheme, test set and size the mean over seeds and its 95 % interval.
 
-    Columns: those of `CURVE_KEYS`, then mean, low, high (t interval; equal to the mean with one seed) and seeds.
+    Columns: those of `CURVE_KEYS`, then mean, low, high (t interval, within 0–1, where every measure lies; equal to the
+    mean with one seed) and seeds.
     """
     if measure not in MEASURES:
         raise BadInput(f"{measure!r} is not measured; choose one of {', '.join(MEASURES)}.")
     rows = []
     for keys, group in table.groupby(CURVE_KEYS, sort=True):
         mean, low, high = mean_interval(group[measure].to_numpy())
-        rows.append(
-            dict(zip(CURVE_KEYS, keys, strict=True)) | {"mean": mean, "low": low, "high": high, "seeds": len(group)}
-        )
+        within = {"mean": mean, "low": max(0.0, low), "high": min(1.0, high), "seeds": len(group)}
+        rows.append(dict(zip(CURVE_KEYS, keys, strict=True)) | within)
     return pd.DataFrame(rows, columns=[*CURVE_KEYS, "mean", "low", "high", "seeds"])
 
 

@@ -21,6 +21,7 @@ from fmlab.predictions import Predictions, read_predictions
 from fmlab.runs.records import Run
 from fmlab.runs.store import Store
 from fmlab.settings import Home
+from fmlab.studies.label_versions import LabelVersion, find_label_version, parted, under
 
 Level = Literal["image", "sequence"]
 
@@ -48,14 +49,15 @@ class TestSet:
         return places
 
 
-@lru_cache(maxsize=8)
-def test_sets(folder: Path, content_hash: str, folds: int | None) -> tuple[TestSet, ...]:
+@lru_cache(maxsize=16)
+def test_sets(folder: Path, content_hash: str, folds: int | None, labels: LabelVersion | None) -> tuple[TestSet, ...]:
     """The test sets of the dataset in a folder, in alphabetical order; under cross-validation all folds are one.
 
-    `content_hash` names the dataset's state, for the cache.
+    `content_hash` names the dataset's state, for the cache. Under a label version they have that truth, and its name.
     """
     dataset = Dataset(folder, read_card(folder))
     rows = roles(dataset, folds, ["image_id", "label", "sequence_id", "patient_id", "site", "frame"]).test
+    rows = rows if labels is None else labels.applied(rows)
     named = rows["split"] if folds is None else pd.Series(CROSS_VALIDATED, index=rows.index)
     sets = []
     for name, members in rows.groupby(named, sort=True):
@@ -64,7 +66,7 @@ def test_sets(folder: Path, content_hash: str, folds: int | None) -> tuple[TestS
         sequences, names = pd.factorize(members["sequence_id"])
         votes = np.zeros((len(names), len(dataset.card.classes)), np.int64)
         np.add.at(votes, (sequences, truth), 1)
-        sets.append(TestSet(str(name), members, truth, sequences.astype(np.int64), votes.argmax(axis=1)))
+        sets.append(TestSet(under(str(name), labels), members, truth, sequences.astype(np.int64), votes.argmax(axis=1)))
     return tuple(sets)
 
 
@@ -92,6 +94,11 @@ class Scored:
         count = len(self.test.sequence_truth)
         return sequence_vote(self.scores, self.test.sequences, count), self.test.sequence_truth
 
+    def items(self, level: Level) -> np.ndarray:
+        """The image id, or the sequence id, of each of the n places of `at`."""
+        rows = self.test.rows
+        return (rows["image_id"] if level == "image" else rows["sequence_id"].drop_duplicates()).to_numpy(dtype=str)
+
 
 def scored_runs(home: Home, store: Store, runs: Sequence[str], test_set: str) -> Scored:
     """The predictions of finished runs of one dataset on one of its test sets."""
@@ -104,7 +111,8 @@ def scored_runs(home: Home, store: Store, runs: Sequence[str], test_set: str) ->
     if len({run.config.get("folds") for run in found}) != 1:
         raise BadInput("Some of the runs are cross-validated and some are not. Choose runs of one kind.")
     dataset = open_dataset(home, datasets.pop())
-    sets = {test.name: test for test in sets_of_run(dataset, found[0])}
+    labels = find_label_version(store, dataset, parted(test_set)[1])
+    sets = {test.name: test for test in sets_of_run(dataset, found[0], labels)}
     if test_set not in sets:
         raise NotFound(f"Dataset {dataset.name!r} has no test set {test_set!r}; it has {', '.join(sets) or 'none'}.")
     test = sets[test_set]
@@ -112,9 +120,9 @@ def scored_runs(home: Home, store: Store, runs: Sequence[str], test_set: str) ->
     return Scored(tuple(run.key for run in found), dataset.card.classes, np.stack(parts), test)
 
 
-def sets_of_run(dataset: Dataset, run: Run) -> tuple[TestSet, ...]:
-    """The test sets that a run of a dataset was scored on."""
-    return test_sets(dataset.folder, dataset.card.content_hash, run.config.get("folds"))
+def sets_of_run(dataset: Dataset, run: Run, labels: LabelVersion | None = None) -> tuple[TestSet, ...]:
+    """The test sets that a run of a dataset was scored on, under a label version."""
+    return test_sets(dataset.folder, dataset.card.content_hash, run.config.get("folds"), labels)
 
 
 def _run_scores(home: Home, run: Run, test: TestSet) -> np.ndarray:
@@ -176,7 +184,7 @@ def per_site(home: Home, store: Store, runs: Sequence[str], test_set: str) -> pd
 
 
 def item_table(home: Home, store: Store, run: str, test_set: str | None = None) -> pd.DataFrame:
-    """One row per scored test image of a run.
+    """One row per scored test image of a run, on one test set (`T1`, or `T1@NAME` under a label version) or on all.
 
     Columns: image_id, test_set, sequence_id, patient_id, site, frame, label, predicted, score (of the predicted class),
     margin (predicted minus true class's score; above 0 when wrong), correct, and score_<class> for every class.

@@ -14,6 +14,7 @@ from fmlab.runs.store import Store
 from fmlab.settings import Home
 from fmlab.studies.calibration import calibration_of
 from fmlab.studies.efficiency import cost
+from fmlab.studies.label_versions import ORIGINAL
 from fmlab.studies.maximum import generalisation, maximum
 from fmlab.studies.points import points
 from fmlab.studies.ranking import ranking
@@ -40,15 +41,24 @@ SUMMARIES = (
 )
 
 
-def summary(home: Home, store: Store, study: str, by: str = "size", measure: str = "image_accuracy") -> pd.DataFrame:
+def summary(
+    home: Home,
+    store: Store,
+    study: str,
+    by: str = "size",
+    measure: str = "image_accuracy",
+    labels: str = ORIGINAL,
+) -> pd.DataFrame:
     """A table of a study: one of `SUMMARIES`. `measure` is what ranking, savings, crossings and targets are about.
+
+    Under the label version `labels` the test sets are called `T1@NAME`.
 
     Raises:
         BadInput: an unknown summary, or one that the finished runs cannot give; the sentence says why.
     """
     if by not in SUMMARIES:
         raise BadInput(f"Results cannot be summed up by {by!r}; choose one of {', '.join(SUMMARIES)}.")
-    table = results(home, store, study)
+    table = results(home, store, study, labels)
     if by == "size":
         return _per_size(home, store, table)
     if table.empty:

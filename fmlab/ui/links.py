@@ -20,6 +20,8 @@ RESULTS = "pages/results.py"
 EMBEDDINGS = "pages/embeddings.py"
 REVIEW = "pages/review.py"
 
+WAITING = "waiting_selection"
+
 
 def link(page: str, label: str, icon: str | None = None, selection: Mapping[str, str] | None = None) -> None:
     """A link to another page, with the selection it shall open with."""
@@ -27,8 +29,19 @@ def link(page: str, label: str, icon: str | None = None, selection: Mapping[str,
 
 
 def go(page: str, selection: Mapping[str, str] | None = None) -> None:
-    """Open another page at once; the script ends here."""
-    st.switch_page(page, query_params=dict(selection) if selection else None)
+    """Open another page at once; the script ends here.
+
+    Streamlit refuses to write into the address what a widget of the present page is bound to. Such values wait in the
+    session until `arrive` gives them to the widgets of the other page, which write them into the address.
+    """
+    wanted = dict(selection or {})
+    st.session_state[WAITING] = {name: value for name, value in wanted.items() if name in st.session_state}
+    st.switch_page(page, query_params={name: value for name, value in wanted.items() if name not in st.session_state})
+
+
+def arrive() -> None:
+    """Give what `go` left waiting to the widgets of this page; call it before any of them is drawn."""
+    st.session_state.update(st.session_state.pop(WAITING, {}))
 
 
 def choose(

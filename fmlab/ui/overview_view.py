@@ -86,7 +86,7 @@ def _figure(study: ChosenStudy) -> go.Figure:
     measure = "image_accuracy"
     return accuracy_curve(
         points(study.home, study.store, study.table, measure),
-        majority_rates(study.table, measure, sequence_majority(study.dataset, study.folds)),
+        majority_rates(study.table, measure, sequence_majority(study.dataset, study.folds, study.labels)),
         study.scheme,
         measure=measure,
         backbones=study.backbones,

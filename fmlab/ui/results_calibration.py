@@ -22,7 +22,10 @@ def show_calibration(study: ChosenStudy) -> None:
         test_set = choose_test_set(study)
     rows = rows_of(study, cell, test_set)
     if rows.empty:
-        st.info(f"No run of this point has finished on {escaped(test_set)} yet.", icon=":material/hourglass_top:")
+        st.info(
+            f"No run of this point has finished on {escaped(test_set_name(test_set))} yet.",
+            icon=":material/hourglass_top:",
+        )
         return
     with shown_errors():
         try:

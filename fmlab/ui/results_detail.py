@@ -3,19 +3,24 @@
 In: a `ChosenStudy`; the point is in the address. Out: figures over the point's runs; links to Review and to the map.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
 from fmlab.plots.confusion import confusion_matrix
-from fmlab.plots.dots import per_class_dots, per_site_dots
-from fmlab.plots.wording import adaptation_name, size_text, test_set_name
-from fmlab.studies.scoring import confusion, interval_table, per_class, per_site
+from fmlab.plots.dots import CLASS_MEASURES, per_class_dots, per_site_dots
+from fmlab.plots.wording import SYNTHETIC_REMARK, adaptation_name, size_text, test_set_name
+from fmlab.studies.scoring import Level, confusion, interval_table, per_class, per_site
 from fmlab.ui import links
+from fmlab.ui.confusion_matrix import confusion_table
 from fmlab.ui.format import count, escaped
 from fmlab.ui.messages import shown_errors
+from fmlab.ui.results_opened import open_answers
 from fmlab.ui.results_tables import run_intervals, seeds_table
 from fmlab.ui.study_choice import Cell, ChosenStudy, choose_cell, choose_seed, choose_test_set, rows_of
-from fmlab.ui.theme import FIGURE_SETTINGS, mode
+from fmlab.ui.theme import FIGURE_SETTINGS, mode, show_figure
 
 PARTS = ["Runs", "Confusion", "Classes", "Sites"]
 
@@ -28,7 +33,10 @@ def show_detail(study: ChosenStudy) -> None:
     part = links.choose_segment("Part", PARTS, "part", label_visibility="collapsed")
     rows = rows_of(study, cell, test_set)
     if rows.empty:
-        st.info(f"No run of this point has finished on {escaped(test_set)} yet.", icon=":material/hourglass_top:")
+        st.info(
+            f"No run of this point has finished on {escaped(test_set_name(test_set))} yet.",
+            icon=":material/hourglass_top:",
+        )
         return
     with shown_errors():
         if part == "Confusion":
@@ -41,10 +49,13 @@ def show_detail(study: ChosenStudy) -> None:
             _runs(study, cell, test_set, rows)
 
 
-def _title(study: ChosenStudy, cell: Cell, test_set: str) -> str:
+def _words(study: ChosenStudy, cell: Cell, test_set: str) -> str:
     size = size_text(cell.size, study.scheme)
-    words = f"{cell.backbone}, {adaptation_name(cell.adaptation)}, {size}, {test_set_name(test_set)}"
-    return f"<span style='font-size:14px'>{words}</span>"
+    return f"{cell.backbone}, {adaptation_name(cell.adaptation)}, {size}, {test_set_name(test_set)}"
+
+
+def _title(study: ChosenStudy, cell: Cell, test_set: str) -> str:
+    return f"<span style='font-size:14px'>{_words(study, cell, test_set)}</span>"
 
 
 def _runs(study: ChosenStudy, cell: Cell, test_set: str, rows: pd.DataFrame) -> None:
@@ -52,7 +63,7 @@ def _runs(study: ChosenStudy, cell: Cell, test_set: str, rows: pd.DataFrame) -> 
     st.markdown("**One run on its own:** how much its numbers depend on which patients were tested")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         run = choose_seed(rows)
-        selection = {"study": study.name} | cell.address | {"seed": str(run["seed"])}
+        selection = study.address | cell.address | {"seed": str(run["seed"])}
         links.link(
             links.REVIEW, "Review what it got wrong", ":material/fact_check:", selection | {"test_set": test_set}
         )
@@ -67,36 +78,49 @@ def _runs(study: ChosenStudy, cell: Cell, test_set: str, rows: pd.DataFrame) -> 
 
 
 def _confusion(study: ChosenStudy, cell: Cell, test_set: str, rows: pd.DataFrame) -> None:
-    unit = links.choose_segment("Counted", ["images", "sequences"], "counted", label_visibility="collapsed")
-    level = "sequence" if unit == "sequences" else "image"
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        unit = str(links.choose_segment("Counted", ["images", "sequences"], "counted", label_visibility="collapsed"))
+        drawn = links.switch("As a figure, to save it", "figure")
+    level: Level = "sequence" if unit == "sequences" else "image"
     matrix, classes = confusion(study.home, study.store, rows["run"].tolist(), test_set, level)
-    figure = confusion_matrix(
-        matrix,
-        classes,
-        unit=str(unit),
-        title=_title(study, cell, test_set),
-        mode=mode(),
-        **study.said,
-    )
-    st.plotly_chart(figure, theme=None, key="confusion", config=FIGURE_SETTINGS)
+    if drawn:
+        title = _title(study, cell, test_set)
+        figure = confusion_matrix(matrix, classes, unit=unit, title=title, mode=mode(), **study.said)
+        show_figure(figure, key="confusion")
+    else:
+        said = [*([SYNTHETIC_REMARK] if study.synthetic else []), *study.remarks]
+        words = _words(study, cell, test_set)
+        opened = confusion_table("matrix", matrix, classes, title=words, unit=unit, remarks=said, mode=mode())
+        if opened is not None:
+            open_answers(study, cell, test_set, rows, level, *opened)
     if len(rows) > 1:
-        st.caption(f"Counts are summed over {len(rows)} runs, which are all tested on the same {unit}.")
+        st.caption(
+            f"Counts are summed over {len(rows)} runs, which are all tested on the same {unit}. A cell opens those of the "
+            "run that has most of them."
+        )
 
 
 def _classes(study: ChosenStudy, cell: Cell, test_set: str, rows: pd.DataFrame) -> None:
     table = per_class(study.home, study.store, rows["run"].tolist(), test_set)
-    figure = per_class_dots(
-        table,
-        title=_title(study, cell, test_set),
-        mode=mode(),
-        **study.said,
+    figure = per_class_dots(table, title=_title(study, cell, test_set), mode=mode(), **study.said)
+    event = st.plotly_chart(
+        figure, theme=None, key="classes", on_select="rerun", selection_mode="points", config=FIGURE_SETTINGS
     )
-    st.plotly_chart(figure, theme=None, key="classes", config=FIGURE_SETTINGS)
     averaged = f"Means over {len(rows)} runs. " if len(rows) > 1 else ""
     st.caption(
         f"{averaged}Recall: of the images of a class, how many were called so. Precision: of the images called so, how "
-        "many are. n: test images of the class."
+        "many are. n: test images of the class. A click on a dot opens the mistakes behind it: for precision those that "
+        "were called so, else those of the class."
     )
+    for point in event["selection"]["points"][:1]:
+        name, precision = str(point["customdata"][0]), table_measure(point) == "precision"
+        truth, answer = (None, name) if precision else (name, None)
+        open_answers(study, cell, test_set, rows, "image", truth, answer)
+
+
+def table_measure(point: Mapping[str, Any]) -> str:
+    """Which of the three measures a clicked dot shows: they are drawn one after another."""
+    return list(CLASS_MEASURES)[int(point["curve_number"])]
 
 
 def _sites(study: ChosenStudy, cell: Cell, test_set: str, rows: pd.DataFrame) -> None:

@@ -13,6 +13,7 @@ from fmlab.data.manifest import Dataset
 from fmlab.metrics.accuracy import majority_rate
 from fmlab.plots.wording import adaptation_name, measure_name, percent, percent_interval, signed_points, test_set_name
 from fmlab.runs.records import StudyRecord
+from fmlab.studies.label_versions import LabelVersion, parted
 from fmlab.studies.paper import PRINTED_TABLE_3, printed_adaptation
 from fmlab.studies.scoring import test_sets
 
@@ -21,10 +22,12 @@ AVERAGED = ("balanced_accuracy", "macro_f1")
 MAJORITY_ROW = "majority class"
 
 
-def sequence_majority(dataset: Dataset, folds: int | None = None) -> dict[str, float]:
+def sequence_majority(
+    dataset: Dataset, folds: int | None = None, labels: LabelVersion | None = None
+) -> dict[str, float]:
     """For each test set (of a cross-validated study: of its folds together) the share of its scored sequences that carry
-    the most frequent label."""
-    sets = test_sets(dataset.folder, dataset.card.content_hash, folds)
+    the most frequent label, under a label version."""
+    sets = test_sets(dataset.folder, dataset.card.content_hash, folds, labels)
     return {test.name: majority_rate(test.sequence_truth) for test in sets}
 
 
@@ -69,8 +72,8 @@ def side_by_side(reached: pd.DataFrame, table: pd.DataFrame, of_sequences: Mappi
 
 
 def level_title(test_set: str, measure: str) -> str:
-    """The title of a column: `T1 image accuracy`."""
-    return f"{test_set_name(test_set)} {measure_name(measure)}"
+    """The title of a column: `T1 image accuracy`, whatever the labels are."""
+    return f"{test_set_name(parted(test_set)[0])} {measure_name(measure)}"
 
 
 def printed_rows() -> pd.DataFrame:
@@ -105,21 +108,29 @@ def change_table(changes: pd.DataFrame, measure: str, names: Mapping[tuple[str, 
     )
 
 
-def support_sentences(table: pd.DataFrame, dataset: Dataset) -> list[str]:
+def support_sentences(
+    table: pd.DataFrame, dataset: Dataset, folds: int | None = None, labels: LabelVersion | None = None
+) -> list[str]:
     """For each test set that lacks a class: over how many the class averages go, and which are absent."""
     sentences = []
     classes = dataset.card.classes
     for test_set, rows in table.groupby("test_set"):
         counted = int(rows["macro_classes"].iloc[0])
         if counted < len(classes):
-            present = dataset.card.split_classes.get(str(test_set), {})
-            absent = [name for name in classes if not present.get(name)]
+            present = present_classes(dataset, str(test_set), folds, labels)
+            absent = [name for name in classes if name not in present]
             named = f" (no images of {', '.join(absent)})" if absent else ""
             sentences.append(
-                f"On {test_set}, balanced accuracy and macro-F1 average over the {counted} of {len(classes)} classes "
-                f"that it has{named}."
+                f"On {test_set_name(str(test_set))}, balanced accuracy and macro-F1 average over the {counted} of "
+                f"{len(classes)} classes that it has{named}."
             )
     return sentences
+
+
+def present_classes(dataset: Dataset, test_set: str, folds: int | None, labels: LabelVersion | None) -> set[str]:
+    """The classes of which a test set scores an image, under a label version."""
+    sets = test_sets(dataset.folder, dataset.card.content_hash, folds, labels)
+    return {str(label) for test in sets if test.name == test_set for label in test.rows["label"].unique()}
 
 
 def unconverged_sentence(table: pd.DataFrame) -> str | None:
@@ -144,11 +155,12 @@ def run_intervals(intervals: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def commands(record: StudyRecord) -> str:
+def commands(record: StudyRecord, labels: LabelVersion | None = None) -> str:
     """The commands that print the numbers of a study, write all its tables, and plan it again from its file."""
     name = shlex.quote(record.name)
     again = f"fmlab study run {shlex.quote(record.name + '.yaml')} --plan"
-    return f"fmlab results {name} --format csv\nfmlab results {name} --export FOLDER\n{again}"
+    under_labels = "" if labels is None else f" --labels {shlex.quote(labels.name)}"
+    return f"fmlab results {name}{under_labels} --format csv\nfmlab results {name} --export FOLDER\n{again}"
 
 
 def seeds_table(rows: pd.DataFrame) -> pd.DataFrame:

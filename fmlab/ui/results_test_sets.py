@@ -42,21 +42,23 @@ def _usual_size(study: ChosenStudy) -> int | None:
 
 
 def _show_table(study: ChosenStudy, reached: pd.DataFrame, size: int, paper: bool) -> None:
-    rows = side_by_side(reached, study.table, sequence_majority(study.dataset, study.folds))
+    rows = side_by_side(reached, study.table, sequence_majority(study.dataset, study.folds, study.labels))
     if paper:
         rows = pd.concat([rows, printed_rows()], ignore_index=True).fillna("–")
     st.dataframe(rows, hide_index=True, key="summary", width="stretch", height="content")
     resampled = reached["resampled"].iloc[0]
+    labels = "" if study.labels is None else f" under labels {escaped(study.labels.name)}"
     st.caption(
-        f"Percent, at {size_text(size, study.scheme)}: the mean over subsets; the 95 % interval comes from drawing the tested "
-        f"{resampled} again. The order is by the first column; which is better is decided under “Better?”, not by this order."
+        f"Percent{labels}, at {size_text(size, study.scheme)}: the mean over subsets; the 95 % interval comes from drawing the "
+        f"tested {resampled} again. The order is by the first column; which is better is decided under “Better?”, not by "
+        "this order."
     )
     if paper:
         st.caption(
             "The paper's rows are Table 3 of the limited-data study: finetuned on all its 2,871,574 training images of ten "
             "views, tested at its own hospitals. Other images, other numbers: they are a yardstick, not a rival."
         )
-    for sentence in support_sentences(study.table, study.dataset):
+    for sentence in support_sentences(study.table, study.dataset, study.folds, study.labels):
         st.caption(escaped(sentence))
 
 

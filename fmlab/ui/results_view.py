@@ -42,7 +42,7 @@ def show_curve(study: ChosenStudy, measure: str) -> None:
     """Accuracy against the number of labels; a click on a point opens its runs below."""
     shown = _shown_backbones(study)
     table = study.table[study.table["backbone"].isin(shown)]
-    of_sequences = sequence_majority(study.dataset, study.folds)
+    of_sequences = sequence_majority(study.dataset, study.folds, study.labels)
     found = points(study.home, study.store, table, measure)
     figure = accuracy_curve(
         found,
@@ -107,7 +107,7 @@ def show_numbers(study: ChosenStudy) -> None:
         st.download_button(
             "Every run as CSV",
             data=lambda: csv_text(study.table),
-            file_name=f"{study.name}.csv",
+            file_name=f"{study.name}{'' if study.labels is None else f'-labels-{study.labels.name}'}.csv",
             mime="text/csv",
             icon=":material/download:",
             key="download_csv",
@@ -123,7 +123,7 @@ def show_numbers(study: ChosenStudy) -> None:
     st.caption(
         "The first command prints every run, the second writes every table as CSV, the third plans the same study."
     )
-    st.code(commands(study.record), language="bash")
+    st.code(commands(study.record, study.labels), language="bash")
 
 
 def csv_text(table: pd.DataFrame) -> str:

@@ -1,197 +1,201 @@
-"""The misclassified images of a run on a page: a grid, worst first, and the chosen one large.
+"""The Review page: which queue, by whom, and one of its four parts.
 
-In: a `ChosenStudy`, the run in the address. Out: a dark reading surface, whatever the theme. Nothing identifying is
-shown: no path, no patient, no sequence name.
+In: a home and its store; study, queue, reviewer and part in the address. Out: the card, the gallery, the agreement of
+reviewers, or the corrected labels. `?queue=` names a stored queue (a selection on the map, an adjudication, a link) and
+then stands in place of the choice.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from fmlab.data.manifest import Dataset
-from fmlab.data.preprocessing import mask_outside
-from fmlab.data.store import stored_images
-from fmlab.plots.wording import adaptation_name, percent, size_text
-from fmlab.review.queue import SCORE_PREFIX, Level, filtered, misclassified, page_of, pages
-from fmlab.studies.scoring import item_table
-from fmlab.ui import links
+from fmlab.data.manifest import open_dataset
+from fmlab.errors import FMLabError, NotFound
+from fmlab.review.queues import Queue, find_queue, open_queue
+from fmlab.review.verdicts import reviewer_name
+from fmlab.runs.store import Store
+from fmlab.settings import Home
+from fmlab.ui import links, session
 from fmlab.ui.format import count, escaped
-from fmlab.ui.messages import synthetic_note
-from fmlab.ui.pictures import Tile, data_url, gallery
-from fmlab.ui.study_choice import Cell, ChosenStudy, choose_cell, choose_seed, choose_test_set, rows_of
+from fmlab.ui.messages import shown_errors, synthetic_note
+from fmlab.ui.progress import live_groups
+from fmlab.ui.review_agreement import show_agreement
+from fmlab.ui.review_choice import choose_earlier, choose_queue, hold_choices
+from fmlab.ui.review_gallery import show_gallery
+from fmlab.ui.review_labels import forget_outcome, show_labels
+from fmlab.ui.review_sitting import Sitting, show_card, show_reason
+from fmlab.ui.study_choice import ChosenStudy, choose_study, waiting_note
+from fmlab.ui.why_view import WHY_KINDS
 
-PER_PAGE = 24
-TILE_WIDTHS = {"Small": 150, "Medium": 220, "Large": 320}  # CSS pixels
-CLASSES_SHOWN = 5
-LARGE_SIDE = 1024  # pixels of the chosen image: no stored image is larger
-FRAME_SIDE = 240  # pixels of the frames below it
-READING = "reading"
-SUMMARY_WIDTH = 740  # CSS pixels: beside the button on a small laptop
-WHOLE_HELP = "Also show what lies outside the ultrasound sector. Text burnt in there may name a patient."
-# Constant text: nothing from a file ever stands in it.
-READING_STYLE = f"""<style>
-.st-key-{READING} {{ background: #0B0F12; padding: 1rem 1.25rem 1.25rem; border-radius: 8px; }}
-.st-key-{READING}, .st-key-{READING} p, .st-key-{READING} li {{ color: #E8EEF1 !important; }}
-.st-key-{READING} [data-testid="stCaptionContainer"], .st-key-{READING} [data-testid="stCaptionContainer"] p {{
-  color: #B4C0C7 !important; opacity: 1; }}
-.st-key-{READING} * {{ --st-text-color: #E8EEF1; }}
-.st-key-{READING} th, .st-key-{READING} td {{ color: #E8EEF1 !important; border-color: #2A353C !important; }}
-.st-key-{READING} [data-testid="stColumn"]:last-child {{ position: sticky; top: 4rem; align-self: flex-start; }}
+CARD, GALLERY, AGREEMENT, LABELS = PARTS = ("Review", "Gallery", "Agreement", "Labels")
+QUEUE = "queue"  # in the address
+MADE = "queue_of_widgets"  # the key of the queue that the widgets mean
+REVIEWER = "reviewer"  # a widget's key, which the session holds while this page is on
+BLINDED_HELP = (
+    "Label, model answer and other reviewers' verdicts stay on the server until yours is in. Items come in an order of your "
+    "own."
+)
+TITLE_WIDTH = 440  # CSS pixels: beside the buttons on a small laptop
+# The card needs the height of a small laptop: title, bar and card stand close. Constant text: nothing from a file is in it.
+CLOSE_STYLE = """<style>
+[data-testid="stMainBlockContainer"] { padding: 0.6rem 1.5rem 1rem; }
+[data-testid="stMainBlockContainer"] h1 { padding: 0.2rem 0 0; }
+[data-testid="stMainBlockContainer"] > div > [data-testid="stVerticalBlock"] { gap: 0.6rem; }
+[data-testid="stHeader"] { background: transparent; }
+[data-testid="stHeader"], [data-testid="stHeader"] div { pointer-events: none; }
+[data-testid="stHeader"] button { pointer-events: auto; }
+.st-key-review_bar { gap: 0.6rem; }
+.st-key-review_bar p { line-height: 1.25; }
 </style>"""
 
 
-def show_review(study: ChosenStudy, choice: DeltaGenerator, sum_up: DeltaGenerator) -> None:
-    """The whole review of one run; the widgets that choose the run go into `choice`, what it scored into `sum_up`."""
-    with choice:
-        cell = choose_cell(study)
-        test_set = choose_test_set(study)
-        rows = rows_of(study, cell, test_set)
-        if rows.empty:
-            st.info(f"No run of this kind has finished on {escaped(test_set)} yet.", icon=":material/hourglass_top:")
-            return
-        run = choose_seed(rows)
-    items = item_table(study.home, study.store, str(run["run"]), test_set)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        unit = links.choose_segment("Misclassified", ["images", "sequences"], "unit")
-        level: Level = "sequence" if unit == "sequences" else "image"
-        everything = misclassified(items, level)
-        queue = _choose_filters(everything)
-        width = TILE_WIDTHS[links.choose_segment("Pictures", list(TILE_WIDTHS), "pictures", "Medium") or "Medium"]
-        pictures = Pictures(study.dataset, links.switch("Whole frame", "whole", help=WHOLE_HELP))
-    with sum_up:
-        _sum_up(study, cell, run, everything, level)
-    if queue.empty:
-        words = "Nothing here was misclassified." if everything.empty else "No misclassified image fits these filters."
-        st.success(words, icon=":material/check_circle:")
-        return
-    surface = st.container(key=READING)
-    number = _choose_page(queue)
-    st.html(READING_STYLE)
-    with surface:
-        _grid_and_image(pictures, page_of(queue, number, PER_PAGE), items, level, width)
-    synthetic_note(study.synthetic)
-
-
-def _sum_up(study: ChosenStudy, cell: Cell, run: pd.Series, wrong: pd.DataFrame, level: Level) -> None:
-    tested = int(run["n_sequences" if level == "sequence" else "n_images"])
-    accuracy = float(run["sequence_accuracy" if level == "sequence" else "image_accuracy"])
-    st.markdown(
-        f"**{escaped(cell.backbone)}**, {adaptation_name(cell.adaptation)} on {size_text(cell.size, study.scheme)}, subset "
-        f"{run['seed']}: **{len(wrong):,} of {count(tested, level)}** of {escaped(run['test_set'])} misclassified, accuracy "
-        f"{unbroken(percent(accuracy))}; the most frequent class alone holds "
-        f"{unbroken(percent(float(run['majority_rate'])))} of its images.",
-        width=SUMMARY_WIDTH,
-    )
-
-
-def unbroken(text: str) -> str:
-    """Text that stays on one line: a number is not parted from its unit."""
-    return text.replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def _choose_filters(queue: pd.DataFrame) -> pd.DataFrame:
-    """Widgets for true class, answer and site; the rows that are left."""
-    truth = _filter("True class", queue["label"], "truth")
-    answer = _filter("Answer", queue["predicted"], "answer")
-    site = _filter("Site", queue["site"], "site") if queue["site"].nunique() > 1 else None
-    return filtered(queue, truth, answer, site)
-
-
-def _filter(label: str, column: pd.Series, name: str) -> str | None:
-    return links.choose(label, sorted(column.dropna().unique()), name, index=None, placeholder="All", width=160)
-
-
-def _choose_page(queue: pd.DataFrame) -> int:
-    """Leaf through the queue; the page's number is in the address."""
-    last = pages(queue, PER_PAGE)
-    return 1 if last == 1 else st.pagination(last, key="page", bind="query-params")
-
-
 @dataclass(frozen=True)
-class Pictures:
-    """Images as they may be shown: what is burnt in outside the ultrasound sector is blacked out unless asked for."""
+class Reviewer:
+    """Who reviews, and whether blinded."""
 
-    dataset: Dataset
-    whole: bool
-
-    def of(self, images: pd.Series) -> dict[str, np.ndarray]:
-        """The pixels of a few images by id."""
-        ids = images.astype(str).tolist()
-        pixels = stored_images(self.dataset.folder / "store", ids)
-        if self.whole:
-            return pixels
-        rows = self.dataset.rows_of(ids, ["sector"])
-        return {row["image_id"]: mask_outside(pixels[row["image_id"]], row["sector"]) for row in rows}
+    name: str
+    blinded: bool
 
 
-def _grid_and_image(pictures: Pictures, rows: pd.DataFrame, items: pd.DataFrame, level: Level, width: int) -> None:
-    left, right = st.columns([3, 2], gap="medium")
-    pixels = pictures.of(rows["image_id"])
-    with left:
-        tiles = [
-            Tile(str(row.image_id), data_url(pixels[str(row.image_id)], longest_side=2 * width), *_captions(row))
-            for row in rows.itertuples()
-        ]
-        chosen = gallery(tiles, key="misclassified", tile_width=width, selectable=True)
-    with right:
-        row = rows[rows["image_id"] == chosen].iloc[0] if chosen else rows.iloc[0]
-        _show_one(row, pixels[str(row["image_id"])])
-        if level == "sequence":
-            _show_frames(pictures, row, items)
+def show_review(home: Home, store: Store) -> None:
+    """The whole page."""
+    links.arrive()
+    bar = st.container(horizontal=True, vertical_alignment="center", key="review_bar")
+    with bar:
+        part = links.choose_segment("Part", list(PARTS), "part", label_visibility="collapsed") or CARD
+    hold_choices()
+    opened = _opened(store)
+    if opened is None and not store.studies():
+        choose_study(home, store)  # says what to do next
+        return
+    st.html(CLOSE_STYLE)
+    if part != LABELS:
+        forget_outcome()
+    if part == GALLERY:
+        _gallery(home, store, bar)
+        live_groups("review", kinds=WHY_KINDS)
+        return
+    with bar:
+        choice = st.popover("Queue", icon=":material/tune:", width="content")
+    advice = st.container()
+    study, queue = _chosen(home, store, opened, choice, advice)
+    dataset = open_dataset(home, queue.config.dataset) if queue is not None else study.dataset if study else None
+    with bar:
+        reviewer = _choose_reviewer()
+        if part == CARD and queue is not None and reviewer is not None:
+            st.markdown(_queue_words(queue, reviewer.blinded), width=TITLE_WIDTH)
+    live_groups("review", kinds=("suspects", *WHY_KINDS))
+    if dataset is None or reviewer is None:
+        return
+    with shown_errors():
+        if part == AGREEMENT:
+            show_agreement(home, store, dataset, queue)
+        elif part == LABELS:
+            show_labels(store, dataset, study, reviewer.blinded)
+        elif queue is not None:
+            _show_queue(Sitting(home, store, dataset, queue, reviewer.name, reviewer.blinded))
+        elif study is not None and study.table.empty:
+            waiting_note(study)
 
 
-def _captions(row: Any) -> tuple[str, str]:
-    """Truth and answer; the rank, and how far the answer was ahead in score or in votes."""
-    words = f"{row.label} → {row.predicted}"
-    if hasattr(row, "votes"):
-        return words, f"{row.rank} · {row.votes} of {row.images} images, {row.votes - row.lead} for the truth"
-    return words, f"{row.rank} · score {row.score:.2f}, ahead by {row.margin:.2f}"
+def _gallery(home: Home, store: Store, bar: DeltaGenerator) -> None:
+    if st.query_params.get(QUEUE) == st.session_state.get(MADE):
+        st.query_params.pop(QUEUE, None)  # another run may be chosen here
+    with bar:
+        choice = st.popover("Choose the run", icon=":material/tune:", width="content")
+    with choice:
+        study = choose_study(home, store)
+    if study is None:
+        return
+    if study.table.empty:
+        waiting_note(study)
+        return
+    show_gallery(study, choice, bar)
 
 
-def _show_one(row: pd.Series, pixels: np.ndarray) -> None:
-    """The chosen image large, with everything that is known of its answer."""
-    picture = Tile(str(row["image_id"]), data_url(pixels, longest_side=LARGE_SIDE), "")
-    gallery([picture], key="large", tile_width=360, square=False)
-    st.markdown(f"Truth **{escaped(row['label'])}** · answer **{escaped(row['predicted'])}**")
-    facts = [f"number {int(row['rank'])} of the queue"]
-    if pd.notna(row["site"]):
-        facts.append(f"site {escaped(row['site'])}")
-    if "votes" in row:
-        facts.append(f"{int(row['votes'])} of {int(row['images'])} images gave this answer")
-    st.caption(" · ".join(facts))
-    st.markdown(score_lines(row))
-    st.caption("Scores order the classes; they are not probabilities.")
+# ---------------------------------------------------------------------------------------------------------- what is open
 
 
-def score_lines(row: pd.Series) -> str:
-    """The highest scores as a small Markdown table, with the truth and the answer marked in words; both always stand in it."""
-    scores = {name.removeprefix(SCORE_PREFIX): float(row[name]) for name in row.index if name.startswith(SCORE_PREFIX)}
-    marks = {row["label"]: "truth", row["predicted"]: "answer"}
-    ordered = sorted(scores, key=lambda name: -scores[name])
-    shown = [name for place, name in enumerate(ordered) if place < CLASSES_SHOWN or name in marks]
-    lines = [f"| {escaped(name)} | {scores[name]:.2f} | {marks.get(name, '')} |" for name in shown]
-    return "\n".join(["| class | score | |", "|:--|--:|:--|", *lines])
+def _opened(store: Store) -> Queue | None:
+    """The queue that the address names, unless the widgets of this very page put it there."""
+    key = st.query_params.get(QUEUE)
+    if not key or (key == st.session_state.get(MADE) and REVIEWER in st.session_state):
+        return None
+    st.session_state.pop(MADE, None)
+    try:
+        return find_queue(store, key)
+    except NotFound as error:
+        st.error(escaped(str(error)), icon=":material/error:")
+        st.query_params.pop(QUEUE, None)
+        return None
 
 
-def _show_frames(pictures: Pictures, row: pd.Series, items: pd.DataFrame) -> None:
-    here = (items["sequence_id"] == row["sequence_id"]) & (items["test_set"] == row["test_set"])
-    voted = items[here].sort_values("frame")
-    frames: Sequence[Any] = list(voted.itertuples())
-    pixels = pictures.of(voted["image_id"])
-    st.caption("The images of this sequence that voted:")
-    tiles = [
-        Tile(
-            str(frame.image_id),
-            data_url(pixels[str(frame.image_id)], longest_side=FRAME_SIDE),
-            str(frame.predicted),
-            f"frame {frame.frame}",
-            "good" if frame.correct else "bad",
+def _made(queue: Queue) -> Queue:
+    """Name a queue that the widgets mean in the address: it then stands in a link, whatever they would mean elsewhere."""
+    st.session_state[MADE] = queue.key
+    if st.query_params.get(QUEUE) != queue.key:
+        st.query_params[QUEUE] = queue.key
+    return queue
+
+
+def _chosen(
+    home: Home, store: Store, opened: Queue | None, choice: DeltaGenerator, advice: DeltaGenerator
+) -> tuple[ChosenStudy | None, Queue | None]:
+    """The study in the address, and the queue that is open or that the widgets in the popover mean."""
+    with choice:
+        if opened is not None:
+            st.markdown(_queue_words(opened, _blinded_so_far()))
+            st.button("Choose another queue", icon=":material/tune:", key="leave", on_click=_leave)
+            return None, opened
+        study = choose_study(home, store)
+        if study is None or study.table.empty:
+            return study, None
+        choose_earlier(store, study.dataset)
+        with shown_errors():
+            config = choose_queue(study, advice)
+            queue = None if config is None else open_queue(home, store, config, session.actor())
+            return study, None if queue is None else _made(queue)
+    return study, None
+
+
+def _blinded_so_far() -> bool:
+    """Whether the review is blinded, asked before the switch is drawn."""
+    return bool(st.session_state.get("blinded", st.query_params.get("blinded") == "true"))
+
+
+def _leave() -> None:
+    st.query_params.pop(QUEUE, None)
+
+
+def _choose_reviewer() -> Reviewer | None:
+    """Whose verdicts these are: whoever signed in, else the name that is typed; None, with a sentence, without a name."""
+    signed_in = bool(st.user.get("email"))
+    usual = session.actor().name
+    given = st.session_state.get(REVIEWER) or st.query_params.get(REVIEWER) or usual
+    with st.popover(escaped(str(usual if signed_in else given)), icon=":material/person:", width="content"):
+        name = st.text_input(
+            "Reviewer", value=usual, key=REVIEWER, max_chars=100, disabled=signed_in, bind="query-params"
         )
-        for frame in frames
-    ]
-    gallery(tiles, key="frames", tile_width=110)
+        blinded = links.switch("Blinded", "blinded", help=BLINDED_HELP)
+        try:
+            return Reviewer(reviewer_name(usual if signed_in else name or ""), blinded)
+        except FMLabError as error:
+            st.error(escaped(str(error)), icon=":material/error:")
+            return None
+
+
+def _queue_words(queue: Queue, blinded: bool) -> str:
+    """What is reviewed, as Markdown; to a blinded reviewer not why, because that may tell the label or the answer."""
+    if blinded:
+        return f"**Blinded**, {count(len(queue.items), queue.config.level)}"
+    return f"**{escaped(queue.title)}**"
+
+
+def _show_queue(sitting: Sitting) -> None:
+    if not sitting.queue.items:
+        st.success("Nothing here fits this queue.", icon=":material/check_circle:")
+        return
+    show_card(sitting)
+    show_reason(sitting)
+    synthetic_note(sitting.dataset.card.synthetic)

@@ -21,6 +21,8 @@ KINDS = {
     "train": "Training",
     "audit": "Audit",
     "project": "Map",
+    "suspects": "Label check",
+    "explain": "Explanation",
     "latency": "Latency",
     "import": "Import",
     "phantom": "Phantom",

@@ -17,6 +17,7 @@ from fmlab.plots.wording import adaptation_name, in_usual_order
 from fmlab.runs.records import StudyRecord
 from fmlab.runs.store import Store
 from fmlab.settings import Home
+from fmlab.studies.label_versions import ORIGINAL, LabelVersion, find_label_version, label_versions, parted, under
 from fmlab.studies.remarks import remarks_of
 from fmlab.studies.resampling import resampled_runs
 from fmlab.studies.results import results
@@ -33,6 +34,7 @@ class ChosenStudy:
     record: StudyRecord
     dataset: Dataset
     table: pd.DataFrame  # of `results`: one row per finished run and test set
+    labels: LabelVersion | None = None  # the truth that answers are compared with; None: the labels as imported
 
     @property
     def name(self) -> str:
@@ -78,7 +80,15 @@ class ChosenStudy:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What every figure of it has to say."""
-        return remarks_of(self.record, self.dataset)
+        corrected = () if self.labels is None else (f"labels {self.labels.name}",)
+        return (*remarks_of(self.record, self.dataset), *corrected)
+
+    @property
+    def address(self) -> dict[str, str]:
+        """The study, and where there is a choice the labels it is seen under, as they stand in the address of a page."""
+        if not label_versions(self.store, self.dataset):
+            return {"study": self.name}
+        return {"study": self.name, "labels": ORIGINAL if self.labels is None else self.labels.name}
 
     @property
     def said(self) -> dict[str, Any]:
@@ -113,10 +123,13 @@ def choose_study(home: Home, store: Store) -> ChosenStudy | None:
             ],
         )
         return None
-    name = links.choose("Study", names, "study", width=400)
+    name = links.choose("Study", names, "study", width=300)
     record = store.study(name or names[0])
     dataset = open_dataset(home, str(record.config["dataset"]))
-    return ChosenStudy(home, store, record, dataset, results(home, store, record.name))
+    versions = [version.name for version in label_versions(store, dataset)]
+    labels = links.choose("Labels", [ORIGINAL, *versions], "labels", width=130) if versions else ORIGINAL
+    version = find_label_version(store, dataset, labels or ORIGINAL)
+    return ChosenStudy(home, store, record, dataset, results(home, store, record.name, labels or ORIGINAL), version)
 
 
 def waiting_note(study: ChosenStudy) -> None:
@@ -149,7 +162,11 @@ def choose_cell(study: ChosenStudy) -> Cell:
 
 
 def choose_test_set(study: ChosenStudy) -> str:
-    """One of the study's test sets."""
+    """One of the study's test sets. Under other labels the one that was chosen before stays chosen."""
+    before = st.session_state.get("test_set", st.query_params.get("test_set"))
+    relabelled = under(parted(str(before))[0], study.labels)
+    if before not in study.test_sets and relabelled in study.test_sets:
+        st.session_state["test_set"] = relabelled
     return _pick("Test set", study.test_sets, "test_set", width=140)
 
 

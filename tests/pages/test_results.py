@@ -2,22 +2,41 @@
 
 import io
 import json
+import time
+import uuid
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from fmlab.data.manifest import open_dataset
+from fmlab.errors import BadInput
+from fmlab.review.queues import QueueConfig, open_queue
+from fmlab.review.verdicts import Answer, record_answers
 from fmlab.runs.queue import Queue
 from fmlab.runs.records import Actor
 from fmlab.runs.requests import request_run
 from fmlab.runs.store import open_store
 from fmlab.studies.comparison import differences
+from fmlab.studies.label_versions import publish
 from fmlab.studies.maximum import maximum
+from fmlab.studies.relabelled import changed_images
 from fmlab.studies.results import results
+from fmlab.studies.scoring import Scored, TestSet
 from fmlab.ui.comparison_view import shown_differences, verdict
+from fmlab.ui.confusion_matrix import matrix_data, opened_cell
 from fmlab.ui.results_cost import round_stops
+from fmlab.ui.results_detail import table_measure
 from fmlab.ui.results_labels import crossing_sentences, savings_table
+from fmlab.ui.results_opened import meant
 from fmlab.ui.results_ranking import best_sentence, p_text, pair_table, verdict_table
+from fmlab.ui.results_relabelled import (
+    changes_sentence,
+    rank_sentence,
+    relabelled_table,
+    reviewers_of,
+    verdict_sentence,
+)
 from fmlab.ui.results_tables import (
     MAJORITY_ROW,
     change_table,
@@ -156,16 +175,41 @@ def test_every_measure_can_be_shown(open_page, home, measure):
     assert not page.error
 
 
-@pytest.mark.parametrize("part", ["Confusion", "Classes", "Sites"])
-def test_every_part_of_a_point_opens_from_its_address(open_page, home, part):
+@pytest.mark.parametrize(("part", "figures"), [("Confusion", 1), ("Classes", 2), ("Sites", 2)])
+def test_every_part_of_a_point_opens_from_its_address(open_page, home, part, figures):
     make_study(home)
     page = open_page("results", study="made", part=part, backbone="pixels-24", size="1", test_set="T2")
     assert not page.exception
     assert not page.error
-    assert len(page.get("plotly_chart")) == 2
+    assert len(page.get("plotly_chart")) == figures
+    assert len(page.get("bidi_component")) == 2 - figures  # the confusion matrix is a table of ours
     assert page.selectbox(key="backbone").value == "pixels-24"
     assert page.selectbox(key="size").value == "1"
     assert page.selectbox(key="test_set").value == "T2"
+
+
+def matrix_of(page):
+    """What the confusion matrix on a page was sent."""
+    return json.loads(page.get("bidi_component")[0].proto.json)
+
+
+def test_the_confusion_matrix_says_what_its_numbers_rest_on(open_page, quick_study):
+    page = open_page("results", study="made", part="Confusion", test_set="T2", counted="sequences")
+    sent = matrix_of(page)
+    assert sent["classes"] == ["A", "B", "C"]
+    assert sent["unit"] == "sequences"
+    assert sum(sent["support"]) == 4 * 3  # sequences, seeds
+    assert "simulated images" in sent["remarks"][0]
+    assert "quick, not the paper's protocol" in " ".join(sent["remarks"])
+    assert sent["title"].endswith("T2")
+
+
+def test_the_confusion_matrix_can_be_had_as_a_figure(open_page, home):
+    make_study(home)
+    page = open_page("results", study="made", part="Confusion", figure="true")
+    assert not page.exception
+    assert len(page.get("plotly_chart")) == 2
+    assert not page.get("bidi_component")
 
 
 def test_the_address_of_a_cell_is_what_its_widgets_understand(open_page, home):
@@ -262,6 +306,175 @@ def test_lost_predictions_are_one_message(open_page, home):
     page = open_page("results")
     assert not page.exception
     assert "missing or damaged" in page.error[0].value
+
+
+# Corrected labels -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def corrected(home):
+    """The made study, with one T1 sequence of A called B, one T2 image taken out, as labels v2."""
+    store = make_study(home)
+    dataset = open_dataset(home, "toy")
+    rows = dataset.manifest(["image_id", "sequence_id"])
+    changes = dict.fromkeys(rows.loc[rows["sequence_id"] == "T1-A-0", "image_id"], "B")
+    changes |= {rows.loc[rows["sequence_id"] == "T2-B-1", "image_id"].iloc[0]: None}
+    publish(store, dataset, "v2", changes, "after <b>two</b> looked", Actor("anna", "test"))
+    return store
+
+
+def test_without_corrections_nothing_speaks_of_them(open_page, home):
+    make_study(home)
+    page = open_page("results", study="made", section="Corrected labels")
+    assert not page.exception
+    assert "Behind a point" in text_of(page)  # the section is not there, so the first is shown
+    assert "labels" not in [box.key for box in page.selectbox]
+
+
+def test_corrected_labels_stand_beside_the_original_ones(open_page, corrected):
+    page = open_page("results", study="made", section="Corrected labels")
+    assert not page.exception
+    assert not page.error
+    words = text_of(page).replace("\\", "")
+    assert "published by anna" in words
+    assert "3 images have another label and 1 image is taken out, in 2 sequences" in words
+    assert "3 in T1, 1 in T2" in words
+    assert "<b>two</b>" in words  # as text: escaped in the page's source
+    titles = [
+        [note["text"] for note in json.loads(chart.proto.spec)["layout"]["annotations"][:2]]
+        for chart in page.get("plotly_chart")
+    ]
+    assert titles == [["<b>T1</b>", "<b>T1, labels v2</b>"], ["<b>T2</b>", "<b>T2, labels v2</b>"]]
+    table = page.dataframe[0].value
+    assert list(table.columns) == ["", "T1", "T1 change", "T1 rank", "T2", "T2 change", "T2 rank"]
+    at = results(corrected.home, corrected, "made", "v2").query("backbone == 'pixels-24' and size == 2")
+    mean = at.query("test_set == 'T1@v2'")["image_accuracy"].mean()
+    assert table.set_index("").loc["pixels-24", "T1"].endswith(f"→ {100 * mean:.1f} %")
+
+
+@pytest.mark.parametrize("section", ["Curve", "Test sets", "Better?", "Labels"])
+def test_every_figure_under_corrected_labels_says_so(open_page, corrected, section):
+    page = open_page("results", study="made", section=section, labels="v2", part="Confusion", test_set="T2@v2")
+    assert not page.exception
+    assert not page.error
+    for figure in [json.loads(chart.proto.spec) for chart in page.get("plotly_chart")]:
+        assert any("labels v2" in note["text"] for note in figure["layout"]["annotations"])
+    if section == "Curve":
+        assert "labels v2" in matrix_of(page)["remarks"][0]
+        assert sum(matrix_of(page)["support"]) == 11 * 3  # an image less, in three seeds
+    if section == "Test sets":
+        assert "On T2, labels v2, balanced accuracy" in text_of(page).replace("\\", "")
+
+
+def test_the_papers_numbers_stand_in_the_columns_of_corrected_labels(open_page, corrected):
+    page = open_page("results", study="made", section="Test sets", labels="v2", paper="true")
+    table = page.dataframe[0].value
+    assert table.set_index("Backbone").loc["echo-clip", "T1 image accuracy"] == "99.3 %"
+    assert len(table.columns) == 6
+    assert "Percent under labels v2" in text_of(page)
+
+
+def test_a_test_set_stays_chosen_when_the_labels_change(open_page, corrected):
+    page = open_page("results", study="made", section="Calibration", test_set="T2")
+    page.selectbox(key="labels").set_value("v2").run()
+    assert page.selectbox(key="test_set").value == "T2@v2"
+    page.selectbox(key="labels").set_value("original").run()
+    assert page.selectbox(key="test_set").value == "T2"
+
+
+def test_the_commands_and_the_file_name_the_labels(open_page, corrected):
+    page = open_page("results", study="made", section="Numbers", labels="v2")
+    assert "fmlab results made --labels v2 --format csv" in page.code[0].value
+
+
+def relabelled_row(backbone, ranks, low=-0.1, high=0.1, test_set="T1"):
+    names = {"test_set": test_set, "size": 1, "backbone": backbone, "adaptation": "knn"}
+    numbers = {"original": 0.5, "corrected": 0.55, "difference": 0.05, "low": low, "high": high}
+    return (
+        names | numbers | {"rank_original": ranks[0], "rank_corrected": ranks[1], "rank_changed": ranks[0] != ranks[1]}
+    )
+
+
+def test_ranks_that_changed_are_marked():
+    found = pd.DataFrame(
+        [relabelled_row("a", (2, 1), low=0.01), relabelled_row("b", (1, 2)), relabelled_row("c", (3, 3))]
+    )
+    rows = relabelled_table(found, LETTERS)
+    assert rows["Rank"].tolist() == ["2 → 1 ▲", "1 → 2 ▼", "3"]
+    assert rows["T1"].tolist() == ["50.0 → 55.0 %"] * 3
+    assert rows["Change"].tolist()[0] == "+5.0 (+1.0 to +10.0)"
+    assert rank_sentence(found) == "On T1 2 of 3 ranks change; differences whose interval excludes zero: 1 of 3."
+
+
+def test_verdicts_that_turned_are_said():
+    names = ["first_backbone", "first_adaptation", "second_backbone", "second_adaptation", "original", "corrected"]
+    turned = pd.DataFrame([[*A, *B, "tied", "second"]], columns=names)
+    none = turned.iloc[:0]
+    assert verdict_sentence({"T1": turned, "T2": none}, LETTERS) == "A against B on T1: a tie before, B better now."
+    assert verdict_sentence({"T1": none}, LETTERS) == "The verdicts of “Better?” stay as they were."
+    assert verdict_sentence({"T1": none}, {A: "A"}) == ""
+
+
+def judge(store, reviewer, level, item):
+    """A reviewer's verdict that an item of the toy dataset is a B."""
+    by = Actor(reviewer, "test")
+    config = QueueConfig(kind="selection", dataset="toy", level=level, items=(item,))
+    answer = Answer(id=str(uuid.uuid4()), item=item, kind="label_wrong", label="B")
+    record_answers(store, open_queue(store.home, store, config, by), [answer], reviewer, False, by)
+
+
+def test_a_reviewer_counts_who_judged_what_was_changed_before_it_was_published(home):
+    store = make_study(home)
+    dataset = open_dataset(home, "toy")
+    rows = dataset.manifest(["image_id", "sequence_id"])
+    changed = rows.loc[rows["sequence_id"] == "T1-A-0", "image_id"].tolist()
+    judge(store, "cem", "sequence", "T1-A-0")
+    judge(store, "ben", "image", changed[0])
+    judge(store, "eva", "sequence", "T1-C-0")  # of which nothing is changed
+    version = publish(store, dataset, "v2", dict.fromkeys(changed, "B"), "", Actor("anna", "test"))
+    time.sleep(0.002)  # times have milliseconds
+    judge(store, "dora", "image", changed[0])
+    found = changed_images(dataset, version)
+    assert reviewers_of(store, dataset, version, found) == ["ben", "cem"]
+    assert "after a review by ben and cem:" in changes_sentence(version, found, ["ben", "cem"])
+
+
+# Behind a number ------------------------------------------------------------------------------------------------------
+
+
+def test_a_matrix_is_sent_as_what_is_not_zero():
+    sent = matrix_data(np.array([[5, 0], [2, 0]]), ["<b>", "b"])
+    assert sent == {"classes": ["<b>", "b"], "support": [5, 2], "cells": [0, 0, 5, 1, 0, 2], "both": True}
+    with pytest.raises(BadInput, match="does not fit 3 classes"):
+        matrix_data(np.zeros((2, 2)), ["a", "b", "c"])
+
+
+def test_only_cells_that_exist_are_opened():
+    assert opened_cell([1, 0], ["a", "b"]) == ("b", "a")
+    for wrong in ([2, 0], [-1, 0], [1], "10", None, [None, 1], {"row": 1}):
+        assert opened_cell(wrong, ["a", "b"]) is None
+
+
+def test_what_a_cell_and_a_dot_mean():
+    """Two runs on four images: truth A A B B; answers A B B B and B B B A."""
+    rows = pd.DataFrame({"image_id": list("wxyz"), "sequence_id": list("stuv")})
+    truth = np.array([0, 0, 1, 1])
+    test = TestSet("T1", rows, truth, np.arange(4), truth)
+    answers = np.array([[0, 1, 1, 1], [1, 1, 1, 0]])
+    scored = Scored(("r0", "r1"), ("A", "B"), np.eye(2)[answers], test)
+
+    def found(truth, answer):
+        return meant(scored, "image", truth, answer).astype(int).tolist()
+
+    assert found("A", "B") == [[0, 1, 0, 0], [1, 1, 0, 0]]
+    assert found("B", "B") == [[0, 0, 1, 1], [0, 0, 1, 0]]  # right answers
+    assert found("A", None) == [[0, 1, 0, 0], [1, 1, 0, 0]]  # the mistakes of the class
+    assert found(None, "A") == [[0, 0, 0, 0], [0, 0, 0, 1]]  # wrongly called A
+    assert scored.items("sequence").tolist() == list("stuv")
+
+
+def test_a_dot_says_which_measure_it_is():
+    assert [table_measure({"curve_number": number}) for number in range(3)] == ["recall", "precision", "f1"]
 
 
 # Tables ---------------------------------------------------------------------------------------------------------------

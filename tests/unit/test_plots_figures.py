@@ -15,7 +15,6 @@ from fmlab.plots.palette import (
     is_floor,
     translucent,
 )
-from fmlab.plots.projection import categories, projection_map
 from fmlab.plots.wording import adaptation_name, in_usual_order, percent, percent_interval, signed_points, size_text
 
 COUNTS = np.array([[8, 2, 0], [1, 3, 0], [0, 0, 0]])
@@ -100,49 +99,6 @@ def test_a_tied_difference_is_hollow_and_a_clear_one_is_filled():
     assert list(dots.error_x.arrayminus) == pytest.approx([5.0, 3.0])
     assert figure.layout.xaxis.title.text == "difference (percentage points)"
     assert {"← b ahead", "a ahead →"} <= {note.text for note in figure.layout.annotations}
-
-
-# Map ------------------------------------------------------------------------------------------------------------------
-
-
-def make_map() -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "image_id": ["01", "02", "03", "04"],
-            "x": [0.0, 1.0, 2.0, 3.0],
-            "y": [3.0, 2.0, 1.0, 0.0],
-            "label": ["B", "A", None, "B"],
-            "correct": [True, False, True, True],
-        }
-    )
-
-
-def test_every_point_of_the_map_carries_its_image():
-    figure = projection_map(make_map(), "label", order=["A", "B"])
-    assert [trace.name for trace in figure.data] == ["A (1)", "B (2)", "unknown (1)"]
-    b = figure.data[1]
-    assert list(b.x) == [0.0, 3.0]
-    assert [list(point) for point in b.customdata] == [["01"], ["04"]]
-    assert {trace.type for trace in figure.data} == {"scattergl"}
-
-
-def test_right_and_wrong_differ_in_shape_as_well():
-    correct, wrong = projection_map(make_map(), "correct").data
-    assert (correct.name, wrong.name) == ("correct (3)", "wrong (1)")
-    assert correct.marker.symbol != wrong.marker.symbol
-
-
-def test_a_class_keeps_its_colour_when_another_is_absent():
-    everything = projection_map(make_map(), "label", order=["A", "B"]).data[1]
-    without_a = projection_map(make_map().iloc[[0, 3]], "label", order=["A", "B"]).data[0]
-    assert everything.marker.color == without_a.marker.color
-
-
-def test_the_rarest_of_very_many_categories_are_drawn_together():
-    column = pd.Series([f"site {index}" for index in range(60)] + ["site 0"] * 5)
-    names = categories(column)
-    assert names.nunique() == 40
-    assert "site 0" in set(names)
 
 
 # Palette and words ----------------------------------------------------------------------------------------------------

@@ -117,6 +117,13 @@ def test_a_store_from_the_future_is_refused(home, store):
         open_store(home)
 
 
+def test_what_a_page_waits_for_goes_before_cells_that_have_not_begun(store, queue):
+    launch(store, "first", cell(0), cell(1, group="g2"))
+    assert queue.claim("cpu").group == "g1"
+    store.request(RunRequest("project", {"dataset": "toy"}, {"asked": 1}, "map", "map of toy"), ANNA)
+    assert [queue.claim("cpu").group for _ in range(2)] == ["map", "g2"]
+
+
 def test_a_group_is_claimed_whole_and_by_one_launcher(store, queue):
     launch(store, "first", cell(0), cell(1), cell(2, group="g2"))
     claim = queue.claim("cpu")
