@@ -1,6 +1,7 @@
 """The pictures of the README, taken from the app as it is: `.venv/bin/python -m assets.screenshots [--home HOME]`.
 
-In: a home in which the demo study (`fmlab demo --no-app`) and the quick finetuning study on its phantom are done.
+In: a home in which the demo study (`fmlab demo --no-app`) and the quick finetuning study on its phantom are done, and the
+phantom's map under EfficientNet-Lite0 is drawn.
 Out: one PNG per screen beside this file.
 """
 
@@ -28,11 +29,12 @@ COLOURS = 256  # a screen has few; a palette makes the file a third as large
 SCREENS = {
     "overview": "/",
     "datasets": "/datasets",
+    "backbones": "/backbones",
     "launch": "/launch?dataset=phantom",
     "results": "/results?study=demo",
     "finetuning": "/results?study=phantom-limited-data-finetune-images-quick",
-    "embeddings": "/embeddings?dataset=phantom",
-    "review": "/review?study=demo",
+    "embeddings": "/embeddings?dataset=phantom&backbone=efficientnet-lite0&study=demo&colour=Correctness",
+    "review": "/review?study=demo&backbone=efficientnet-lite0&kind=Misclassified&reviewer=anna",
 }
 
 

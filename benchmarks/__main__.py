@@ -27,6 +27,7 @@ NAMES = (
     "study",
     "pages",
     "pages_map",
+    "pages_embeddings",
     "pages_review",
     "pages_runs",
     "listing",

@@ -31,6 +31,7 @@ from fmlab.studies.scoring import Scored, scored_runs, sets_of_run
 
 Precision = Literal["fp32", "bf16"]
 
+MOST_NEIGHBOURS = 1_000  # images looked through for the nearest sequences
 MOST_TESTED = 2_000  # images of a test set that its distribution is drawn from
 # Of a large dataset fewer, so that a page waits seconds at most: so many multiplications take about one on a processor.
 MOST_PRODUCTS = 30_000_000_000
@@ -53,7 +54,8 @@ def nearest_training(
 ) -> pd.DataFrame:
     """The training images nearest to an image: image_id, label, distance (0–2), same_class; nearest first.
 
-    `same_class` is null for an image without a label. An image of the training set is not its own neighbour.
+    `same_class` is null for an image without a label. Of each sequence the nearest image alone counts, because its frames
+    say the same eight times; a training image's own sequence does not count.
 
     Args:
         feature: the kind of feature, the card's first by default.
@@ -68,17 +70,19 @@ def nearest_training(
         pool = training_pool(roles_of(state_of(dataset, folds)), image_id)
     else:
         pool = learnt_items(dataset, learnt_by.config, image_id).drop_duplicates("image_id")
-    pool = pool[pool["image_id"] != image_id]
+    own = pd.DataFrame(dataset.rows_of([image_id], ["label", "sequence_id", "content_hash"]))
+    pool = pool[(pool["image_id"] != image_id) & (pool["sequence_id"] != own["sequence_id"].iloc[0])]
     if pool.empty:
-        raise BadInput("There is no labelled training image to compare this image with.")
-    own = pd.DataFrame(dataset.rows_of([image_id], ["label", "content_hash"]))
+        raise BadInput("There is no labelled training image of another sequence to compare this image with.")
     cache = open_cache(home, request)
     _require(cache, request, pd.concat([own, pool], ignore_index=True))
-    places, distances = nearest_in_blocks(cache.read(items_of(own)), _blocks(cache, pool), count)
-    table = pool.iloc[places[0]][["image_id", "label"]].reset_index(drop=True)
+    longest = int(pool["sequence_id"].value_counts().max())
+    looked_at = min(len(pool), MOST_NEIGHBOURS, count * longest)  # enough for `count` sequences
+    places, distances = nearest_in_blocks(cache.read(items_of(own)), _blocks(cache, pool), looked_at)
+    found = pool.iloc[places[0]].assign(distance=distances[0]).drop_duplicates("sequence_id").head(count)
     label = own["label"].iloc[0]
-    same = None if pd.isna(label) else table["label"] == label
-    return table.assign(distance=distances[0], same_class=same)
+    same = None if pd.isna(label) else found["label"] == label
+    return found.assign(same_class=same)[["image_id", "label", "distance", "same_class"]].reset_index(drop=True)
 
 
 def lacking_embeddings(

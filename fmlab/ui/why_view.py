@@ -38,7 +38,7 @@ from fmlab.ui.why_looked import show_looked
 
 WHY_KINDS = ("explain", "project")  # of the runs that the panel asks for
 NEIGHBOURS = 8
-TILE_WIDTH = 112  # CSS pixels: the image and its neighbours in one row of a small laptop
+TILE_WIDTH = 88  # CSS pixels: the image and its neighbours in one row of a small laptop
 UNLABELLED = "no label"
 
 
@@ -99,7 +99,7 @@ def _label(store: Store, dataset: Dataset, image_id: str, test_set: str | None) 
 
 def _show_neighbours(asked: Asked) -> pd.DataFrame | None:
     """The image beside the training images nearest to it; their table, None where no embeddings are there."""
-    st.markdown("**Nearest training images**")
+    st.markdown("**Nearest training sequences**")
     space, learnt_by = _searched(asked)
     if space is None:
         _offer_embeddings(asked)

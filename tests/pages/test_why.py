@@ -82,7 +82,7 @@ def test_the_panel_from_first_look_to_last_answer(finished, lease):
     words = text_of(app)
     # Not everything is embedded: what the run learnt from is searched, and the rest is offered.
     assert "Only the images that this run learnt from were searched" in words
-    assert "Of the 8 nearest" in words
+    assert "Of the 4 nearest" in words
     assert "no other backbone with this adaptation" in words
     for identifying in ("p2.png", "s2", "patient"):
         assert identifying not in words
