@@ -16,12 +16,13 @@ from typing import Any
 import pandas as pd
 
 from fmlab.backbones.catalogue import find_backbone
-from fmlab.data.manifest import Dataset, open_dataset
+from fmlab.data.manifest import open_dataset
 from fmlab.data.preprocessing import Preprocessing
-from fmlab.embeddings.cache import EmbeddingCache, items_of, open_cache
-from fmlab.embeddings.keys import EmbeddingsRequest, request_embeddings
+from fmlab.embeddings.cache import items_of, open_cache
+from fmlab.embeddings.keys import request_embeddings
 from fmlab.embeddings.projection import FEWEST_POINTS, Picture, drawn, map_path, project, strata_of, write_projection
 from fmlab.errors import BadInput
+from fmlab.runs.embedding import embed_missing
 from fmlab.runs.requests import projection_request
 from fmlab.runs.worker import Emitter
 from fmlab.settings import Home
@@ -61,32 +62,9 @@ def work(facts: dict[str, Any], emitter: Emitter) -> None:
         known = points[cache.have(items_of(points))]
         if len(known) >= FEWEST_POINTS:
             draw("early", known)
-        _embed(home, dataset, request, rows, cache, run["key"], emitter)
+        embed_missing(home, dataset, request, rows, cache, run["key"], emitter)
     path = draw("pca", points)
     if config["method"] == "umap":
         path = draw("umap", points)
     result = {"projection": str(path.relative_to(home.path)), "points": len(points)}
     emitter.finished({run["key"]: result}, time.monotonic() - began)
-
-
-def _embed(
-    home: Home,
-    dataset: Dataset,
-    request: EmbeddingsRequest,
-    rows: pd.DataFrame,
-    cache: EmbeddingCache,
-    run: str,
-    emitter: Emitter,
-) -> None:
-    """Compute the embeddings that are missing."""
-    from fmlab.embeddings.extraction import extract, load_requested  # torch: seconds, and often not needed
-
-    emitter.progress(0, len(rows), f"loading {request.backbone}")
-    backbone = load_requested(home, request, emitter.device)
-
-    def tell(done: int, total: int, rate: float) -> None:
-        left = (total - done) / rate if rate else None
-        emitter.progress(done, total, "embedding images", rate=rate or None, seconds_left=left)
-
-    for _ in extract(dataset, backbone, request, rows, cache, tell, lambda: bool(emitter.cancelled([run]))):
-        pass

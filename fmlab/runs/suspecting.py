@@ -35,9 +35,10 @@ from fmlab.data.manifest import Dataset, open_dataset
 from fmlab.data.preprocessing import Preprocessing
 from fmlab.data.splits import draw_folds
 from fmlab.embeddings.cache import items_of, open_cache
-from fmlab.embeddings.keys import EmbeddingsRequest, request_embeddings
+from fmlab.embeddings.keys import request_embeddings
 from fmlab.errors import BadInput, Cancelled
 from fmlab.files import written_aside
+from fmlab.runs.embedding import embed_missing
 from fmlab.runs.records import Run
 from fmlab.runs.requests import suspects_request
 from fmlab.runs.worker import Emitter
@@ -67,7 +68,9 @@ def work(facts: dict[str, Any], emitter: Emitter) -> None:
         home, dataset.card.pixels_key, card, Preprocessing(config["style"], config["mask_sector"])
     )
     rows = labelled_rows(dataset)
-    features = _features(home, dataset, request, rows, emitter, run["key"])
+    cache = open_cache(home, request)
+    embed_missing(home, dataset, request, rows, cache, run["key"], emitter)
+    features = cache.read(items_of(rows))
 
     def tell(done: int, total: int) -> None:
         if emitter.cancelled([run["key"]]):
@@ -88,27 +91,6 @@ def labelled_rows(dataset: Dataset) -> pd.DataFrame:
     columns = ["image_id", "label", "sequence_id", "patient_id", "split", "scored", "content_hash", "sector"]
     rows = dataset.manifest(columns)
     return rows[rows["split"].notna() & rows["scored"] & rows["label"].notna()].reset_index(drop=True)
-
-
-def _features(
-    home: Home, dataset: Dataset, request: EmbeddingsRequest, rows: pd.DataFrame, emitter: Emitter, key: str
-) -> np.ndarray:
-    """The embeddings of the rows, computed where they are missing: (N, D) float32."""
-    cache = open_cache(home, request)
-    if not cache.have(items_of(rows)).all():
-        # Imported here, because pages read what this module wrote and are to need no torch for it.
-        from fmlab.embeddings.extraction import extract, load_requested
-
-        emitter.progress(0, len(rows), f"loading {find_backbone(home, request.backbone).title}")
-        backbone = load_requested(home, request, emitter.device)
-
-        def tell(done: int, total: int, rate: float) -> None:
-            left = (total - done) / rate if rate else None
-            emitter.progress(done, total, "embedding images", rate=rate or None, seconds_left=left)
-
-        for _ in extract(dataset, backbone, request, rows, cache, tell, lambda: bool(emitter.cancelled([key]))):
-            pass
-    return cache.read(items_of(rows))
 
 
 def find_suspects(

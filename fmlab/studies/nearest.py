@@ -7,6 +7,7 @@ The training images are the labelled ones that an image may be answered from: un
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -38,43 +39,49 @@ MOST_PRODUCTS = 30_000_000_000
 FEWEST_TESTED = 100
 
 
-def nearest_training(
-    home: Home,
-    dataset: Dataset,
-    card: BackboneCard,
-    style: Style,
-    mask_sector: bool,
-    folds: int | None,
-    image_id: str,
-    count: int = 8,
-    *,
-    feature: str | None = None,
-    precision: Precision = "fp32",
-    learnt_by: Run | None = None,
-) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Space:
+    """Where images lie: the features of a backbone under a preprocessing, and who may be compared with whom."""
+
+    home: Home
+    dataset: Dataset
+    card: BackboneCard
+    style: Style
+    mask_sector: bool
+    folds: int | None = None  # of a cross-validation: an image is compared with those of other folds
+    feature: str | None = None  # the kind of feature; the card's first by default
+    precision: Precision = "fp32"
+
+    @property
+    def request(self) -> EmbeddingsRequest:
+        """The embeddings that it takes."""
+        preprocessing = Preprocessing(self.style, self.mask_sector)
+        key = self.dataset.card.pixels_key
+        return request_embeddings(self.home, key, self.card, preprocessing, self.feature, self.precision)
+
+
+def nearest_training(space: Space, image_id: str, count: int = 8, learnt_by: Run | None = None) -> pd.DataFrame:
     """The training images nearest to an image: image_id, label, distance (0–2), same_class; nearest first.
 
     `same_class` is null for an image without a label. Of each sequence the nearest image alone counts, because its frames
     say the same eight times; a training image's own sequence does not count.
 
     Args:
-        feature: the kind of feature, the card's first by default.
         learnt_by: look only among the images that this run learnt from.
 
     Raises:
         BadInput: embeddings that are not on this disk; the sentence says what computes them.
     """
-    preprocessing = Preprocessing(style, mask_sector)
-    request = request_embeddings(home, dataset.card.pixels_key, card, preprocessing, feature, precision)
+    request, dataset = space.request, space.dataset
     if learnt_by is None:
-        pool = training_pool(roles_of(state_of(dataset, folds)), image_id)
+        pool = training_pool(roles_of(state_of(dataset, space.folds)), image_id)
     else:
         pool = learnt_items(dataset, learnt_by.config, image_id).drop_duplicates("image_id")
     own = pd.DataFrame(dataset.rows_of([image_id], ["label", "sequence_id", "content_hash"]))
     pool = pool[(pool["image_id"] != image_id) & (pool["sequence_id"] != own["sequence_id"].iloc[0])]
     if pool.empty:
         raise BadInput("There is no labelled training image of another sequence to compare this image with.")
-    cache = open_cache(home, request)
+    cache = open_cache(space.home, request)
     _require(cache, request, pd.concat([own, pool], ignore_index=True))
     longest = int(pool["sequence_id"].value_counts().max())
     looked_at = min(len(pool), MOST_NEIGHBOURS, count * longest)  # enough for `count` sequences
@@ -85,21 +92,10 @@ def nearest_training(
     return found.assign(same_class=same)[["image_id", "label", "distance", "same_class"]].reset_index(drop=True)
 
 
-def lacking_embeddings(
-    home: Home,
-    dataset: Dataset,
-    card: BackboneCard,
-    style: Style,
-    mask_sector: bool,
-    folds: int | None,
-    *,
-    feature: str | None = None,
-    precision: Precision = "fp32",
-) -> int:
+def lacking_embeddings(space: Space) -> int:
     """How many images that are learnt from or tested are not embedded: `nearest_training` of all needs there to be none."""
-    preprocessing = Preprocessing(style, mask_sector)
-    request = request_embeddings(home, dataset.card.pixels_key, card, preprocessing, feature, precision)
-    return _lacking(home, state_of(dataset, folds), request, chunks_of(request.folder(home)))
+    request, state = space.request, state_of(space.dataset, space.folds)
+    return _lacking(space.home, state, request, chunks_of(request.folder(space.home)))
 
 
 @lru_cache(maxsize=64)
@@ -110,17 +106,7 @@ def _lacking(home: Home, state: DatasetState, request: EmbeddingsRequest, chunks
     return int((~open_cache(home, request).have(items)).sum())
 
 
-def training_distances(
-    home: Home,
-    dataset: Dataset,
-    card: BackboneCard,
-    style: Style,
-    mask_sector: bool,
-    folds: int | None,
-    *,
-    feature: str | None = None,
-    precision: Precision = "fp32",
-) -> pd.DataFrame:
+def training_distances(space: Space) -> pd.DataFrame:
     """How far test images lie from training: image_id, test_set, distance to the nearest training image (0–2), images.
 
     `images` is how many scored images the test set has. Of more than `MOST_TESTED` (of a large dataset fewer) a fixed
@@ -129,10 +115,8 @@ def training_distances(
     Raises:
         BadInput: embeddings that are not on this disk; the sentence says what computes them.
     """
-    preprocessing = Preprocessing(style, mask_sector)
-    request = request_embeddings(home, dataset.card.pixels_key, card, preprocessing, feature, precision)
-    state = state_of(dataset, folds)
-    return _training_distances(home, state, request, chunks_of(request.folder(home))).copy()
+    request, state = space.request, state_of(space.dataset, space.folds)
+    return _training_distances(space.home, state, request, chunks_of(request.folder(space.home))).copy()
 
 
 @lru_cache(maxsize=16)

@@ -26,7 +26,6 @@ from fmlab.plots.theme import INKS, Mode
 MOST_POINTS = 100_000
 MISSING = 65_535  # the code of a category that a point lacks
 MAGIC = b"FMLABMAP"
-OUTLINE_UNITS = 10_000  # an outline's vertices are whole ten-thousandths of the side of the panel's extent
 MOST_VERTICES = 60
 MOST_OUTLINES = 24  # a link longer than some 10,000 characters is cut by what it is pasted into
 

@@ -1,7 +1,7 @@
 // Outlines that a person drew, as text for the address and as a test of which points lie inside.
 // An outline: { add, panel, vertices: [x0, y0, x1, y1, …] } in fractions of its panel's extent.
 
-const OUTLINE_UNITS = 10000;
+const OUTLINE_UNITS = 10000; // vertices are whole ten-thousandths of the longer side of the panel's extent
 const MOST_VERTICES = 60;
 const NEGLIGIBLE = 0.0004; // of the area of the box around an outline
 

@@ -14,7 +14,7 @@ import streamlit as st
 from fmlab.backbones.catalogue import find_backbone
 from fmlab.errors import BadInput
 from fmlab.studies.map_table import MapTable, confidence_words, map_table
-from fmlab.studies.nearest import nearest_training
+from fmlab.studies.nearest import Space, nearest_training
 from fmlab.ui import links, map_selection
 from fmlab.ui.embedding_map import Hover, MapState, MapView, embedding_map, geometry_digest, map_geometry
 from fmlab.ui.format import escaped
@@ -161,7 +161,7 @@ def _marked(chosen: ChosenMap, rows: pd.DataFrame, picked: str | None) -> tuple[
     card = find_backbone(chosen.home, chosen.backbone)
     mask_sector = chosen.dataset.card.mask_sector
     try:
-        near = nearest_training(chosen.home, chosen.dataset, card, "native", mask_sector, None, picked, NEIGHBOURS)
+        near = nearest_training(Space(chosen.home, chosen.dataset, card, "native", mask_sector), picked, NEIGHBOURS)
     except BadInput:  # said where the picked image is shown
         return (), place
     found = pd.Index(rows["image_id"]).get_indexer(near["image_id"])

@@ -3,8 +3,7 @@
 In: an image of a dataset with its label and answer, a run or only a backbone. Out: `Asked`; runs that are asked for.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from fmlab.errors import NotFound
 from fmlab.runs.records import RETRIABLE, Run, RunRequest
 from fmlab.runs.store import Store
 from fmlab.settings import Home
+from fmlab.studies.nearest import Space
 from fmlab.ui import session
 from fmlab.ui.messages import shown_errors
 from fmlab.ui.theme import Mode
@@ -40,24 +40,19 @@ class Asked:
     key: str  # of the panel on its page
 
     @property
-    def space(self) -> dict[str, Any]:
-        """How the images are embedded, as arguments of `fmlab.studies.nearest`: in the backbone's usual feature."""
+    def space(self) -> Space:
+        """Where the images lie in the backbone's usual feature."""
         config = self.run.config if self.run else {}
-        return {
-            "home": self.home,
-            "dataset": self.dataset,
-            "card": self.card,
-            "style": config.get("style", "native"),
-            "mask_sector": bool(config.get("mask_sector", self.dataset.card.mask_sector)),
-            "folds": config.get("folds"),
-        }
+        mask_sector = bool(config.get("mask_sector", self.dataset.card.mask_sector))
+        style = config.get("style", "native")
+        return Space(self.home, self.dataset, self.card, style, mask_sector, config.get("folds"))
 
     @property
-    def own_space(self) -> dict[str, Any]:
+    def own_space(self) -> Space:
         """As `space`, in the very feature that the run was fitted on; for a run that trained it is the usual one."""
         if self.run is None or self.run.kind != "adapt":
             return self.space
-        return self.space | {"feature": self.run.config["feature"], "precision": self.run.config["precision"]}
+        return replace(self.space, feature=self.run.config["feature"], precision=self.run.config["precision"])
 
     def pixels(self, image_ids: list[str]) -> dict[str, np.ndarray]:
         """The pixels of a few images, black outside the sector unless that may be shown."""

@@ -50,8 +50,8 @@ def _seen(asked: Asked) -> tuple[np.ndarray, str]:
     """
     pixels = stored_images(asked.dataset.folder / "store", [asked.image_id])[asked.image_id]
     sector = asked.dataset.rows_of([asked.image_id], ["sector"])[0]["sector"]
-    spec = styled(asked.card.spec, asked.space["style"])
-    masked = asked.space["mask_sector"]
+    spec = styled(asked.card.spec, asked.space.style)
+    masked = asked.space.mask_sector
     hidden = sector is not None and not asked.whole and not masked
     outline = np.asarray(sector) if sector is not None and (masked or hidden) else None
     words = fitting(spec) + ("; it also saw what lies outside the sector" if hidden else "")

@@ -7,8 +7,6 @@ A page that shows it calls `live_groups(…, kinds=WHY_KINDS)` at its top level:
 worker, and the panel appears anew when it is there. In a blinded review nothing of it may be shown before the verdict.
 """
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -23,6 +21,7 @@ from fmlab.runs.store import Store
 from fmlab.settings import Home
 from fmlab.studies.label_versions import find_label_version, parted
 from fmlab.studies.nearest import (
+    Space,
     answers_of_others,
     class_scores,
     lacking_embeddings,
@@ -104,7 +103,7 @@ def _show_neighbours(asked: Asked) -> pd.DataFrame | None:
     if space is None:
         _offer_embeddings(asked)
         return None
-    near = nearest_training(**space, image_id=asked.image_id, count=NEIGHBOURS, learnt_by=learnt_by)
+    near = nearest_training(space, asked.image_id, NEIGHBOURS, learnt_by)
     pixels = asked.pixels([asked.image_id, *near["image_id"].astype(str)])
     own = (asked.label or UNLABELLED) + (f" → {asked.answer}" if asked.answer is not None else "")
     tiles = [Tile(asked.image_id, _url(pixels[asked.image_id]), own, "this image")]
@@ -118,10 +117,10 @@ def _show_neighbours(asked: Asked) -> pd.DataFrame | None:
     return near
 
 
-def _searched(asked: Asked) -> tuple[dict[str, Any] | None, Run | None]:
+def _searched(asked: Asked) -> tuple[Space | None, Run | None]:
     """In which space to look, among all training images where they are embedded, else among those the run learnt from."""
     for space in (asked.own_space, asked.space):
-        if not lacking_embeddings(**space):
+        if not lacking_embeddings(space):
             return space, None
     learnt = asked.run is not None and asked.run.kind == "adapt" and asked.run.config["subset"]["size"]
     return (asked.own_space, asked.run) if learnt else (None, None)
@@ -143,7 +142,7 @@ def _offer_embeddings(asked: Asked) -> None:
     """A button that embeds every image of the dataset, or how far that is."""
     space = asked.space
     names = {"dataset": asked.dataset.name, "backbone": asked.card.key, "method": "pca"}
-    request = projection_request(asked.home, names | {name: space[name] for name in ("style", "mask_sector")})
+    request = projection_request(asked.home, names | {"style": space.style, "mask_sector": space.mask_sector})
     run = find_run(asked.store, request)
     if run is not None and run.state in UNFINISHED:
         st.info("Embedding the images; the neighbours appear here.", icon=":material/hourglass_top:")
@@ -153,7 +152,7 @@ def _offer_embeddings(asked: Asked) -> None:
         return
     if run is not None:
         st.error(escaped(run.reason or f"Embedding was {run.state}."), icon=":material/error:")
-    lacking = lacking_embeddings(**space)
+    lacking = lacking_embeddings(space)
     st.button(
         f"Embed the other {count(lacking, 'image')} too",
         key=f"{asked.key}_embed",
@@ -184,11 +183,11 @@ def neighbour_sentence(near: pd.DataFrame, label: str | None, answer: str | None
 def _show_distances(asked: Asked, near: pd.DataFrame | None) -> None:
     """The image's distance among those of the test sets."""
     st.markdown("**Distance from the training images**")
-    space = next((space for space in (asked.own_space, asked.space) if not lacking_embeddings(**space)), None)
+    space = next((space for space in (asked.own_space, asked.space) if not lacking_embeddings(space)), None)
     if space is None or near is None:
         st.caption("Drawn as soon as all images are embedded.")
         return
-    table = training_distances(**space)
+    table = training_distances(space)
     if table.empty:
         st.caption("The dataset has no labelled test images to compare it with.")
         return

@@ -22,6 +22,7 @@ from fmlab.studies.configs import study_config
 from fmlab.studies.label_versions import publish
 from fmlab.studies.launch import launch
 from fmlab.studies.nearest import (
+    Space,
     answers_of_others,
     class_scores,
     lacking_embeddings,
@@ -49,6 +50,9 @@ class World:
         assert set(counts) == {"done"}, self.store.runs()["reason"].dropna().tolist()
         self.pixels = find_backbone(home, "pixels-24")
         self.found = roles(self.dataset)
+
+    def space(self, folds=None):
+        return Space(self.home, self.dataset, self.pixels, "native", False, folds)
 
     def run_of(self, study, backbone="pixels-24", size=1, seed=0, adaptation="linear_svm"):
         wanted = ("sequences", size, seed)
@@ -86,9 +90,7 @@ def sequences(world, table):
 
 def test_the_nearest_image_of_each_of_the_nearest_sequences_is_that_of_brute_force(world):
     own = world.found.test.iloc[[4]]
-    table = nearest_training(
-        world.home, world.dataset, world.pixels, "native", False, None, own["image_id"].iloc[0], count=5
-    )
+    table = nearest_training(world.space(), own["image_id"].iloc[0], count=5)
     distances = cosine_distances(world.embedded(own), world.embedded(world.found.train))[0]
     order = np.argsort(distances, kind="stable")
     order = order[~world.found.train["sequence_id"].iloc[order].duplicated().to_numpy()][:5]
@@ -101,29 +103,24 @@ def test_the_nearest_image_of_each_of_the_nearest_sequences_is_that_of_brute_for
 
 def test_the_sequence_of_a_training_image_is_not_among_its_neighbours(world):
     own = world.found.train.iloc[0]
-    table = nearest_training(
-        world.home, world.dataset, world.pixels, "native", False, None, own["image_id"], count=1000
-    )
+    table = nearest_training(world.space(), own["image_id"], count=1000)
     assert sorted(sequences(world, table)) == sorted(set(world.found.train["sequence_id"]) - {own["sequence_id"]})
 
 
 def test_under_cross_validation_neighbours_are_of_other_folds(world):
     found = roles(world.dataset, 3)
     own = found.test.iloc[0]
-    table = nearest_training(world.home, world.dataset, world.pixels, "native", False, 3, own["image_id"], count=1000)
+    table = nearest_training(world.space(3), own["image_id"], count=1000)
     expected = found.train.loc[found.train["fold"] != own["fold"], "sequence_id"]
     assert sorted(sequences(world, table)) == sorted(set(expected))
     with pytest.raises(BadInput, match="stands in no fold"):
-        nearest_training(
-            world.home, world.dataset, world.pixels, "native", False, 3, world.found.test["image_id"].iloc[0]
-        )
+        nearest_training(world.space(3), world.found.test["image_id"].iloc[0])
 
 
 def test_only_what_a_run_learnt_from_is_searched_where_that_is_asked(world):
     run = world.run_of("grid", size=2)
     own = world.found.test["image_id"].iloc[0]
-    arguments = (world.home, world.dataset, world.pixels, "native", False, None, own)
-    table = nearest_training(*arguments, count=1000, learnt_by=run)
+    table = nearest_training(world.space(), own, count=1000, learnt_by=run)
     learnt = learnt_items(world.dataset, run.config, own)
     assert set(table["image_id"]) <= set(learnt["image_id"])
     assert sorted(sequences(world, table)) == sorted(set(learnt["sequence_id"]))
@@ -132,24 +129,24 @@ def test_only_what_a_run_learnt_from_is_searched_where_that_is_asked(world):
 
 def test_embeddings_that_are_not_there_are_named_and_counted(world):
     tiny = find_backbone(world.home, "random-vit-tiny")
-    arguments = (world.home, world.dataset, tiny, "native", False, None)
-    lacking = lacking_embeddings(*arguments)
+    space = Space(world.home, world.dataset, tiny, "native", False)
+    lacking = lacking_embeddings(space)
     assert 0 < lacking < len(world.found.train)
-    assert lacking_embeddings(world.home, world.dataset, world.pixels, "native", False, None) == 0
+    assert lacking_embeddings(world.space()) == 0
     own = world.found.test["image_id"].iloc[0]
     with pytest.raises(BadInput, match=f"{lacking} of the .* not embedded with random-vit-tiny yet. Embed all"):
-        nearest_training(*arguments, own)
+        nearest_training(space, own)
     with pytest.raises(BadInput, match="drawing its map"):
-        training_distances(*arguments)
+        training_distances(space)
     # What the run learnt from is there in any case.
     run = world.run_of("grid", "random-vit-tiny", size=1)
-    assert len(nearest_training(*arguments, own, learnt_by=run)) == 2
+    assert len(nearest_training(space, own, learnt_by=run)) == 2
 
 
 @pytest.mark.parametrize("folds", [None, 3])
 def test_distances_of_test_sets_are_those_of_brute_force(world, folds):
     found = roles(world.dataset, folds)
-    table = training_distances(world.home, world.dataset, world.pixels, "native", False, folds)
+    table = training_distances(world.space(folds))
     assert set(table["test_set"]) == {"T1" if folds is None else "folds"}
     assert sorted(table["image_id"]) == sorted(found.test["image_id"])
     assert set(table["images"]) == {len(found.test)}
@@ -163,7 +160,7 @@ def test_distances_of_test_sets_are_those_of_brute_force(world, folds):
 def test_of_a_large_test_set_a_fixed_sample_is_measured(world, monkeypatch):
     monkeypatch.setattr(nearest, "MOST_TESTED", 5)
     nearest._training_distances.cache_clear()
-    table = training_distances(world.home, world.dataset, world.pixels, "native", False, None)
+    table = training_distances(world.space())
     nearest._training_distances.cache_clear()
     assert table["image_id"].tolist() == sorted(world.found.test["image_id"])[:5]
     assert set(table["images"]) == {24}
