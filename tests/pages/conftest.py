@@ -5,6 +5,7 @@ In: a home. Out: `open_page(name, **address)`, which runs app.py and then the pa
 The test itself holds the lease of the home, so that the launcher which every page starts only watches.
 """
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,14 @@ from fmlab.runs.store import open_store
 
 ROOT = Path(__file__).parent.parent.parent
 SECONDS = 60  # a first page imports pandas and plotly, on a machine that does other things as well
+
+
+@pytest.fixture(autouse=True)
+def main_module_comes_back():
+    """The harness leaves its script as `__main__`, which every process that is spawned later would run anew."""
+    before = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = before
 
 
 @pytest.fixture
