@@ -4,7 +4,6 @@ from pathlib import Path
 
 import streamlit as st
 
-from fmlab.ui import links
 from fmlab.ui.heading import CONTENTS
 
 ASSETS = Path(__file__).parent / "assets"
@@ -13,7 +12,6 @@ st.set_page_config(page_title="FMLab", page_icon=str(ASSETS / "icon.svg"), layou
 st.logo(str(ASSETS / "logo.svg"), icon_image=str(ASSETS / "icon.svg"), size="large")
 
 st.session_state[CONTENTS] = True
-links.arrive()
 st.navigation(
     {
         "": [st.Page("pages/overview.py", title="Overview", icon=":material/home:", default=True)],

@@ -6,6 +6,8 @@ In: both as text. Out: the same look on every page, under the table of contents 
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
+from fmlab.ui import links
+
 CONTENTS = "contents_drawn"  # set by app.py in every session
 
 # Choices that cannot be cleared are marked "(required)" by Streamlit; they always hold a value, so the mark says nothing.
@@ -21,6 +23,7 @@ def heading(title: str, purpose: str = "") -> None:
     if not st.session_state.get(CONTENTS) and PagesManager.uses_pages_directory:
         PagesManager.uses_pages_directory = False  # what st.navigation would have done; there is no public way
         st.rerun()
+    links.arrive()
     st.html(STYLE)
     st.title(title, anchor=False)
     if purpose:

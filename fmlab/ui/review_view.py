@@ -60,7 +60,6 @@ class Reviewer:
 
 def show_review(home: Home, store: Store) -> None:
     """The whole page."""
-    links.arrive()
     bar = st.container(horizontal=True, vertical_alignment="center", key="review_bar")
     with bar:
         part = links.choose_segment("Part", list(PARTS), "part", label_visibility="collapsed") or CARD
