@@ -61,7 +61,7 @@ def page() -> None:
     failures(all_runs)
     wanted = filtered(all_runs, states, kind)
     chosen = choose_runs(all_runs, wanted, key=f"runs_{study}_{kind}_{'_'.join(states)}")
-    act_on_runs(all_runs, chosen, wanted["key"].tolist())
+    act_on_runs(all_runs, chosen, wanted)
     groups = all_runs.loc[all_runs["key"].isin(chosen), "group"].unique().tolist()
     match links.choose_segment("Details", DETAILS, "details", label_visibility="collapsed"):
         case "Training":

@@ -38,6 +38,7 @@ class Store:
     def __init__(self, home: Home) -> None:
         self.home = home
         self._local = threading.local()
+        self._run_tables: dict[str | None, tuple[int, pd.DataFrame]] = {}  # study → version and table
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -145,7 +146,17 @@ class Store:
         return _run(rows[0])
 
     def runs(self, study: str | None = None) -> pd.DataFrame:
-        """A table with one row per run, in the order of the queue, of one study or of all."""
+        """A table with one row per run, in the order of the queue, of one study or of all.
+
+        Kept until something is written: pages ask for it at every click, and thousands of rows take tens of milliseconds.
+        """
+        version = self.version()
+        known = self._run_tables.get(study)
+        if known is None or known[0] != version:
+            known = self._run_tables[study] = (version, self._read_runs(study))
+        return known[1].copy(deep=False)
+
+    def _read_runs(self, study: str | None) -> pd.DataFrame:
         where = "" if study is None else " WHERE key IN (SELECT run FROM study_runs WHERE study = ?)"
         columns = (
             "key",

@@ -52,10 +52,9 @@ def choose_runs(all_runs: pd.DataFrame, wanted: pd.DataFrame, key: str) -> list[
     return wanted["key"].iloc[rows].tolist()
 
 
-def act_on_runs(all_runs: pd.DataFrame, chosen: Sequence[str], shown: Sequence[str]) -> None:
+def act_on_runs(all_runs: pd.DataFrame, chosen: Sequence[str], shown: pd.DataFrame) -> None:
     """Buttons to cancel and to retry the chosen runs; without a choice, all that are shown."""
-    keys = chosen or shown
-    states = all_runs.loc[all_runs["key"].isin(list(keys)), ["key", "state"]]
+    states = all_runs[all_runs["key"].isin(list(chosen))] if chosen else shown
     unfinished = states.loc[states["state"].isin(UNFINISHED), "key"].tolist()
     retriable = states.loc[states["state"].isin(RETRIABLE), "key"].tolist()
     if not (chosen or unfinished or retriable):

@@ -117,6 +117,19 @@ def test_a_store_from_the_future_is_refused(home, store):
         open_store(home)
 
 
+def test_the_table_of_runs_is_read_again_after_a_write_and_is_nobodys_to_change(store, queue):
+    launch(store, "first", cell(0))
+    mine = store.runs("first")
+    mine.loc[0, "state"] = "nonsense"
+    assert store.runs("first")["state"].tolist() == ["queued"]
+    queue.claim("cpu")
+    assert store.runs("first")["state"].tolist() == ["running"]
+    open_store(store.home).cancel([cell(0).key], ANNA)  # by another connection, as another process has one
+    launch(store, "second", cell(1))
+    assert len(store.runs()) == 2
+    assert len(store.runs("first")) == 1
+
+
 def test_what_a_page_waits_for_goes_before_cells_that_have_not_begun(store, queue):
     launch(store, "first", cell(0), cell(1, group="g2"))
     assert queue.claim("cpu").group == "g1"
