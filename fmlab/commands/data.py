@@ -32,7 +32,7 @@ from fmlab.studies.audits import audit_of, pictures_known, request_audit
 app = typer.Typer(help="Import and inspect datasets.", no_args_is_help=True)
 
 Column = Annotated[str | None, typer.Option(help="Table reader: the name of this column.")]
-Reader = Annotated[str, typer.Option(help="auto, folder, table, dicom, video or npz.")]
+Reader = Annotated[str, typer.Option(help="auto, folder, table, dicom, video, npz or fetal-planes.")]
 Labels = Annotated[
     Path | None, typer.Option(help="CSV of two columns: path and label (import), theirs and ours (attach).")
 ]

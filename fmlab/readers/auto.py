@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fmlab.errors import BadInput, NotFound
 from fmlab.readers.dicom import DicomReader
+from fmlab.readers.fetal_planes import FetalPlanesReader
 from fmlab.readers.folder import FolderReader, places, separate_masks
 from fmlab.readers.npz import NpzReader
 from fmlab.readers.sources import Listing, Reader, list_files
@@ -15,8 +16,10 @@ from fmlab.readers.video import VideoReader
 
 AUTO = "auto"
 READERS: dict[str, Reader] = {
-    reader.name: reader for reader in (FolderReader(), TableReader(), DicomReader(), VideoReader(), NpzReader())
+    reader.name: reader
+    for reader in (FolderReader(), TableReader(), DicomReader(), VideoReader(), NpzReader(), FetalPlanesReader())
 }
+PUBLISHED = ("fetal-planes",)  # layouts of one publication: what they recognise is theirs
 
 
 def choose_reader(source: Path, name: str = AUTO) -> Reader:
@@ -28,6 +31,9 @@ def choose_reader(source: Path, name: str = AUTO) -> Reader:
             raise BadInput(f"There is no reader {name!r}; there are: {AUTO}, {', '.join(READERS)}.")
         return READERS[name]
     listing = list_files(source)
+    for published in PUBLISHED:
+        if READERS[published].recognises(source, listing):
+            return READERS[published]
     recognised = [reader for reader in READERS.values() if reader.recognises(source, listing)]
     if len(recognised) > 1 and READERS["table"] in recognised and not _has_class_folders(listing):
         return READERS["table"]  # it names the files, and nothing but it can tell their classes

@@ -80,20 +80,7 @@ class TableReader:
         """One source file per row."""
         refuse_options(options, self.name, set(ReaderOptions.model_fields) - {"labels"})
         listing = list_files(root_of(source))
-        table = read_table(_table_path(source, listing))
-        columns = find_columns(table, options)
-        if columns["path"] is None:
-            raise BadInput(
-                f"No column of {table.name} names the files; it has {seen(table)}. Name it with --path-column."
-            )
-        images, masks, orphans = separate_masks(listing.stills)
-        finder = FileFinder(root_of(source), listing, images)
-        pattern, pattern_notes = _patient_pattern(table, columns, options)
-        rows = _Rows(table, columns, finder, masks, pattern, key)
-        files = [rows.file(position) for position in range(len(table))]
-        _refuse_repeated(files, table)
-        notes = (*table.notes, *_column_notes(table, columns), *pattern_notes, *rows.notes, *mask_notes(orphans))
-        return Scan(root_of(source), files, notes=(*notes, *_unnamed_note(files, images, listing)))
+        return scan_table(root_of(source), listing, read_table(_table_path(source, listing)), options, key)
 
     def decode(self, file: SourceFile, decoding: Decoding) -> Iterator[DecodedImage]:
         """The image, or the frames of the clip or DICOM file, that a row names."""
@@ -104,6 +91,21 @@ class TableReader:
             yield from decode_still(file, decoding, default_frames=CLIP_FRAMES)
         else:
             yield from decode_dicom(file, decoding)
+
+
+def scan_table(root: Path, listing: Listing, table: Table, options: ReaderOptions, key: bytes) -> Scan:
+    """One source file per row of a table whose files lie in `root`."""
+    columns = find_columns(table, options)
+    if columns["path"] is None:
+        raise BadInput(f"No column of {table.name} names the files; it has {seen(table)}. Name it with --path-column.")
+    images, masks, orphans = separate_masks(listing.stills)
+    finder = FileFinder(root, listing, images)
+    pattern, pattern_notes = _patient_pattern(table, columns, options)
+    rows = _Rows(table, columns, finder, masks, pattern, key)
+    files = [rows.file(position) for position in range(len(table))]
+    _refuse_repeated(files, table)
+    notes = (*table.notes, *_column_notes(table, columns), *pattern_notes, *rows.notes, *mask_notes(orphans))
+    return Scan(root, files, notes=(*notes, *_unnamed_note(files, images, listing)))
 
 
 def top_tables(listing: Listing) -> list[str]:

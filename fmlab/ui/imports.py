@@ -40,6 +40,7 @@ READERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "dicom": ("DICOM files", ("labels", "frames", "stride")),
     "video": ("Clips", ("patient_pattern", "frames", "stride")),
     "npz": ("MedMNIST .npz", ()),
+    "fetal-planes": ("FETAL_PLANES_DB", ()),
 }
 HINTS = {
     "patient_pattern": r"Regular expression with one group, as ^(\d+)_ for 123_4.png",

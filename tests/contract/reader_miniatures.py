@@ -55,6 +55,27 @@ ECHO_ROWS = [
 ]
 
 
+FETAL_ROWS = [
+    ("Patient00001_Plane1_1_of_2", "1", "Other", "Not A Brain", "Other", "Aloka", "1"),
+    ("Patient00001_Plane3_2_of_2", "1", "Fetal brain", "Trans-thalamic", "Op. 1", "Voluson E6", "1"),
+    ("Patient00168_Plane2_1_of_1", "168", "Fetal abdomen", "Not A Brain", "Op. 2", "Voluson S10", "1"),
+    ("Patient01792_Plane5_1_of_1", "1792", "Maternal cervix", "Not A Brain", "Op. 3", "Other", "0"),
+]
+
+
+def fetal_planes(root, rows=FETAL_ROWS):
+    """The published archive: a semicolon table whose last column ends with a blank, and images of several sizes and modes."""
+    for seed, row in enumerate(rows):
+        pixels = np.dstack([speckle(seed, 20 + seed, 30)] * 3)
+        if seed == 1:
+            pixels = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
+        save(root / f"Images/{row[0]}.png", pixels)
+    header = "Image_name;Patient_num;Plane;Brain_plane;Operator;US_Machine;Train "
+    (root / "FETAL_PLANES_DB_data.csv").write_text("\n".join([header, *(";".join(row) for row in rows)]) + "\n")
+    (root / "FETAL_PLANES_DB_data.xlsx").write_bytes(b"PK")
+    return root
+
+
 def echo_views(root):
     """A table beside a folder of images: labels, patients, sequences, frames, a column of its own; one row without label."""
     for seed, row in enumerate(ECHO_ROWS):
