@@ -31,6 +31,7 @@ NAMES = (
     "pages_review",
     "pages_runs",
     "listing",
+    "label_errors",
 )
 
 

@@ -56,25 +56,41 @@ class Seen:
     broken: list[str] = field(default_factory=list)  # errors of scripts in the page
 
 
-def start_app(home, log):
-    """Start `fmlab app` on a free port and wait until it answers; returns the process and its address."""
+def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = [sys.executable, "-m", "fmlab", "app", "--port", str(port), "--home", str(home.path)]
-    environment = os.environ | {HOME_VARIABLE: str(home.path), "OMP_NUM_THREADS": "1"}
-    with log.open("wb") as output:
-        process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=output, stderr=output)
-    address = f"http://127.0.0.1:{port}"
+        return probe.getsockname()[1]
+
+
+def start_app(home, log):
+    """Start `fmlab app` on a free port and wait until it answers; returns the process and its address."""
+    port = free_port()
+    words = ["fmlab", "app", "--port", str(port), "--home", str(home.path)]
+    return start_server(words, port, log, {HOME_VARIABLE: str(home.path)}), f"http://127.0.0.1:{port}"
+
+
+def start_page(script, port, log, **settings):
+    """Start a page of the tests' own and wait until it answers; returns the process."""
+    words = ["streamlit", "run", str(script), "--server.port", str(port), "--server.headless", "true"]
+    return start_server(words, port, log, {"PYTHONPATH": str(ROOT)} | settings)
+
+
+def start_server(words, port, log, settings):
+    """Start a module of Python's that serves on a port, and wait until it answers; returns the process."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | settings
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words], cwd=ROOT, env=environment, stdout=output, stderr=output
+        )
     give_up = time.monotonic() + START_SECONDS
     while time.monotonic() < give_up and process.poll() is None:
         try:
-            urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).close()
-            return process, address
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1).close()
+            return process
         except (URLError, OSError):
             time.sleep(0.1)
     stop_app(process)
-    raise RuntimeError(f"The app did not start: {log.read_text()[-2000:]}")
+    raise RuntimeError(f"The server did not start: {log.read_text()[-2000:]}")
 
 
 def stop_app(process):
