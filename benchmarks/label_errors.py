@@ -43,7 +43,7 @@ def run(quick: bool = False) -> Iterator[dict]:
             found = search(Home(Path(folder)), seed)
         yield {
             "name": "labels",
-            "what": f"phantom {seed}: {found.precision:.0%} of {found.planted} suspects in {found.sequences} sequences are planted",
+            "what": f"phantom {seed}: {found.precision:.0%} of {found.planted} suspects in {found.sequences} are planted",
             "ratio": found.times_chance,
             "against": "a random choice",
             "device": "cpu",
