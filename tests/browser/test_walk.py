@@ -56,11 +56,14 @@ def test_what_is_done_to_a_chosen_row_is_done_to_its_run(visit, app):
     """Streamlit keeps row positions: the second row has to be the second run of the queue, and no other is touched."""
     store = open_store(app.home)
     by = Actor("tester", "test")
-    config = {"name": "rows", "dataset": "toy", "backbones": ["random-resnet18"], "scheme": "images"}
-    launch(app.home, store, study_config(config | {"sizes": [3], "seeds": 3}), by)
+    config = {"dataset": "toy", "backbones": ["random-resnet18"], "scheme": "images", "sizes": [3]}
+    # A training holds the device meanwhile: a warm worker would be done with the rows before they are cancelled.
+    launch(app.home, store, study_config(config | {"name": "before", "adaptations": ["finetune"], "seeds": 1}), by)
+    launch(app.home, store, study_config(config | {"name": "rows", "seeds": 3}), by)
     keys = store.runs("rows")["key"].tolist()
     store.cancel(keys, by)
     wait_until(lambda: store.counts("rows") == {"cancelled": 3})
+    store.cancel(store.runs("before")["key"].tolist(), by)
     page = visit("/runs?study=rows")
     table = page.get_by_test_id("stDataFrame").first
     table.locator("canvas").first.wait_for()
