@@ -22,6 +22,7 @@ st.navigation(
         "Run": [
             st.Page("pages/launch.py", title="Launch", icon=":material/rocket_launch:"),
             st.Page("pages/runs.py", title="Runs", icon=":material/list_alt:"),
+            st.Page("pages/pretraining.py", title="Pretraining", icon=":material/model_training:"),
         ],
         "Understand": [
             st.Page("pages/results.py", title="Results", icon=":material/show_chart:"),

@@ -32,6 +32,8 @@ NAMES = (
     "pages_runs",
     "listing",
     "label_errors",
+    "augmentation",
+    "pretrain_step",
 )
 
 

@@ -33,10 +33,12 @@ def command_line(first: str = "") -> typer.Typer:
     for section in (first,) if first in SECTIONS else SECTIONS:
         app.add_typer(importlib.import_module(f"fmlab.commands.{section}").app, name=section)
     if first not in SECTIONS:
-        from fmlab.commands import results
+        from fmlab.commands import pretrain, pretrain_compare, results
 
         app.command("results")(results.results_command)
         app.command("compare")(results.compare_command)
+        app.command("pretrain")(pretrain.pretrain_command)
+        app.command("pretrain-compare")(pretrain_compare.pretrain_compare)
         app.command("demo")(demo)
         app.command("app")(open_app)
     return app

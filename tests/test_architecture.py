@@ -52,6 +52,7 @@ LARGE_FOLDERS = {
     "plots": "a figure is a file here, and figures are an open family",
     "studies": "the grid, its price and its numbers each take several short files",
     "backbones": "a layout of weights files is a file here, and so is a family of rows; both are open families",
+    "pretrain": "a method is a file here, and so is each of what methods share",
     "phantom": "anatomy, motion and scanner each take several short files",
 }
 

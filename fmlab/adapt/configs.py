@@ -11,7 +11,16 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 
 from fmlab.backbones.cards import LAST_BLOCKS
 from fmlab.errors import BadInput
@@ -123,6 +132,8 @@ class LinearHead(Adaptation):
     batch: int = Field(128, ge=1)
     samples: int = Field(16_384, ge=1)
     """Images that the heads see in all, at least; whole epochs."""
+    epochs: int | None = Field(None, ge=1)
+    """A fixed number instead; UltraDINO has 10."""
     folds: int = Field(3, ge=2, le=20)
     """Of the cross-validation that chooses the setting."""
 
@@ -133,8 +144,14 @@ class LinearHead(Adaptation):
             raise ValueError(f"blocks are numbers from 1 to {LAST_BLOCKS}")
         return blocks
 
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_said(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Runs that name no epochs keep the key they had before there were any."""
+        plain: dict[str, Any] = whole(self)
+        return plain if self.epochs is not None else {name: plain[name] for name in plain if name != "epochs"}
 
-RecipeName = Literal["limited-data", "paper-epochs", "quick"]
+
+RecipeName = Literal["limited-data", "paper-epochs", "quick", "fetal"]
 
 
 class Trained(Adaptation):
@@ -157,6 +174,16 @@ class Trained(Adaptation):
     """Mirror half of the images, left to right: only where left and right mean nothing."""
     jitter: float = Field(0.0, ge=0, le=1)
     """Largest relative change of brightness and contrast."""
+    augmentation: Literal["recipe", "none", "fetal"] = "recipe"
+    """A study's whole set of variations beside these: recipe: as it has it; fetal: UltraDINO's, mirror images included."""
+    layer_decay: float | None = Field(None, gt=0, le=1)
+    """Share of the learning rate that a layer has of the next one's; 1: all layers learn alike."""
+    mixup: float | None = Field(None, ge=0, le=10)
+    """Parameter of the Beta distribution by which images are blended with each other; 0: they are not."""
+    cutmix: float | None = Field(None, ge=0, le=10)
+    """The same for boxes cut out of one image and put into another."""
+    smoothing: float | None = Field(None, ge=0, lt=1)
+    """Share of a label that is spread over all classes."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 on a GPU, fp32 on a processor."""
 
@@ -224,7 +251,7 @@ def short_name(config: Mapping[str, Any]) -> str:
 def _short_name(config: str) -> str:
     adaptation = adaptation_from(json.loads(config))
     plain, usual = adaptation.model_dump(mode="json"), type(adaptation)().model_dump(mode="json")
-    changed = [f"{name}={value}" for name, value in plain.items() if value != usual[name] and name != "prompts"]
+    changed = [f"{name}={value}" for name, value in plain.items() if value != usual.get(name) and name != "prompts"]
     if plain.get("prompts"):
         changed.append("prompts")
     return plain["kind"] + (f"({', '.join(changed)})" if changed else "")

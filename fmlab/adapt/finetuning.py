@@ -85,13 +85,13 @@ def fit_trained(
     """
     spec = at_size(spec, setting.input_size) if setting.input_size else spec
     on_progress(0, setting.steps_for(len(train_rows)), f"loading {card.title}", None, None)
-    classifier = build_classifier(card, home, adaptation, feature, spec.size, classes, seed)
+    classifier = build_classifier(card, home, adaptation, feature, spec.size, classes, seed, setting.normalised_head)
     images = TrainingImages(
         dataset.folder,
         train_rows,
         spec,
         mask_sector,
-        Variation(setting.augment, setting.flip, setting.jitter),
+        Variation(setting.augment, setting.flip, setting.jitter, setting.augmentation == "fetal"),
         seed,
         pinned=device.startswith("cuda"),
     )
@@ -126,11 +126,19 @@ def fit_trained(
 
 
 def build_classifier(
-    card: BackboneCard, home: Home, adaptation: Trained, feature: str, size: int, classes: int, seed: int
+    card: BackboneCard,
+    home: Home,
+    adaptation: Trained,
+    feature: str,
+    size: int,
+    classes: int,
+    seed: int,
+    normalised: bool = False,
 ) -> Classifier:
     """A new classifier on the CPU in fp32 for inputs of `size` pixels; what the adaptation trains requires gradients.
 
-    The seed draws the linear layer on top, LoRA's additions, and under `scratch` all weights. Raises `BadInput` for a
+    The seed draws the linear layer on top, LoRA's additions, and under `scratch` all weights. `normalised` puts a
+    normalisation over the batch before the linear layer. Raises `BadInput` for a
     backbone without a network, and for more last blocks than there are.
     """
     if card.layout == "pixels":
@@ -145,7 +153,7 @@ def build_classifier(
     elif isinstance(adaptation, LoRA):
         add_low_rank(encoder, adaptation.rank, adaptation.alpha, adaptation.dropout, size, seed)
     leave_out_projection(encoder, feature)
-    return Classifier(encoder, feature, card.width_of(feature), classes, seed)
+    return Classifier(encoder, feature, card.width_of(feature), classes, seed, normalised)
 
 
 def fresh_encoder(card: BackboneCard, size: int, seed: int) -> TimmEncoder:
@@ -167,7 +175,7 @@ def predict(
 ) -> np.ndarray:
     """Logits (count, K) float32 of images 0 … count − 1, from the device on which the classifier lies."""
     classifier.eval()
-    weight, bias = (part.detach().float().cpu().numpy() for part in (classifier.head.weight, classifier.head.bias))
+    weight, bias = linear_layer(classifier)
     encoder, device = classifier.encoder, classifier.head.weight.device
     backbone = Backbone(card, "trained", encoder, device, precision, encoder.convolutional)
     scores = np.empty((count, len(bias)), np.float32)
@@ -181,3 +189,13 @@ def predict(
             rate = done / (time.perf_counter() - began)
             on_progress(done, count, "predicting test images", rate, (count - done) / rate)
     return scores
+
+
+def linear_layer(classifier: Classifier) -> tuple[np.ndarray, np.ndarray]:
+    """What turns features into logits: weights (K, D) and biases (K,) float32, a normalisation before it folded in."""
+    weight, bias = (part.detach().double().cpu() for part in (classifier.head.weight, classifier.head.bias))
+    if (norm := classifier.norm) is not None:
+        mean, variance = norm.running_mean.double().cpu(), norm.running_var.double().cpu()
+        weight = weight / (variance + norm.eps).sqrt()
+        bias = bias - weight @ mean
+    return weight.float().numpy(), bias.float().numpy()

@@ -168,7 +168,8 @@ class _Subset:
     def _trained(self, parts: Sequence[Part], rates: Sequence[float], learned: Sequence[np.ndarray]) -> Heads:
         columns = [part.columns for part in parts]
         heads = start_heads(self._features, columns, self._targets.shape[1], len(rates), len(learned), self._seed)
-        course = plan_course(learned, self._config.batch, self._config.samples, self._seed, self._device)
+        config = self._config
+        course = plan_course(learned, config.batch, config.samples, self._seed, self._device, config.epochs)
         train_heads(heads, self._targets, rates, course)
         return heads
 

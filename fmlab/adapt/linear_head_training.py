@@ -35,13 +35,19 @@ class Course:
     pace: Tensor  # (T, F) float32, of the learning rate, from 1 to 0
 
 
-def plan_course(folds: Sequence[np.ndarray], batch: int, samples: int, seed: int, device: str) -> Course:
-    """The course of folds that learn the given items: epochs in a new order each, until `samples` items were seen.
+def plan_course(
+    folds: Sequence[np.ndarray], batch: int, samples: int, seed: int, device: str, epochs: int | None = None
+) -> Course:
+    """The course of folds that learn the given items: epochs in a new order each, until `samples` items were seen, or as
+    many epochs as are said.
 
     A batch may reach from one epoch into the next: a small one at the end of each would follow few items as far as
     others follow many. Only the very last is smaller. `pace` holds the scaling of learning rates to the batch too.
     """
-    each = [_fold_batches(items, batch, samples, [seed, 2, fold]) for fold, items in enumerate(folds)]
+    each = [
+        _fold_batches(items, batch, epochs or math.ceil(samples / len(items)), [seed, 2, fold])
+        for fold, items in enumerate(folds)
+    ]
     steps, widest = max(len(batches) for batches in each), max(batches.shape[1] for batches in each)
     rows = np.zeros((steps, len(folds), widest), np.int64)
     shares, pace = np.zeros(rows.shape, np.float32), np.zeros(rows.shape[:2], np.float32)
@@ -54,10 +60,9 @@ def plan_course(folds: Sequence[np.ndarray], batch: int, samples: int, seed: int
     return Course(*(torch.from_numpy(values).to(device) for values in (rows, shares, pace)))
 
 
-def _fold_batches(items: np.ndarray, batch: int, samples: int, seed: Sequence[int]) -> np.ndarray:
+def _fold_batches(items: np.ndarray, batch: int, epochs: int, seed: Sequence[int]) -> np.ndarray:
     """(steps, B) int64 items of each batch, −1 behind the end of the last one; B is at most the number of items."""
     size = min(batch, len(items))
-    epochs = math.ceil(samples / len(items))
     steps = math.ceil(epochs * len(items) / size)
     batches = np.full(steps * size, -1, np.int64)
     order = np.random.default_rng(seed).permuted(np.tile(items, (epochs, 1)), axis=1)

@@ -7,10 +7,13 @@ it is part of a run's key. No torch here: the planner reads it too.
 learning rates (Table 4), and as many epochs as let the model see 16,384 images.
 `paper-epochs`: the same with the epochs of Tables 5 and 6 as printed. `quick`: far smaller, to see that all works.
 Training from scratch is printed without a recipe; the one here is ours.
+`fetal`: the finetuning of the fetal study (jakobamb/UltraDINO, `classification`: `fine_tune_barcelona_dinus_template.yaml`
+and what its code makes of it: AdamW's own weight decay, no clipping). Its decay from layer to layer is as configured; its
+code hands the factors to an AdamW that does not know them.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from fmlab.adapt.configs import LastBlocks, LoRA, RecipeName, Scratch, Trained
@@ -29,19 +32,30 @@ GRADIENT_NORM = 1.0  # transformers' default
 SCRATCH_RATE, SCRATCH_BATCH, SCRATCH_DECAY, SCRATCH_WARMUP = 1e-3, 32, 0.05, 0.05
 ADDED_RATE = 1e-3  # of weights that begin at zero, as LoRA's
 
+# Of the recipe `fetal`.
+FETAL_RATE, FETAL_BATCH, FETAL_DECAY = 1e-4, 128, 0.01
+FETAL_EPOCHS, FETAL_WARMUP_EPOCHS = 200, 5
+FETAL_LAYER_DECAY, FETAL_MIXUP, FETAL_CUTMIX, FETAL_SMOOTHING = 0.65, 0.8, 1.0, 0.1
+
+# What an adaptation may name itself, whatever its recipe.
+SAID = (
+    *("learning_rate", "weight_decay", "batch", "samples", "epochs", "input_size"),
+    *("layer_decay", "mixup", "cutmix", "smoothing"),
+)
+
 TABLE_5 = {256: 64, 512: 32, 1024: 16, 2048: 8, 4096: 4, 8192: 2}  # images → epochs; 1 from 16,384 upward
 TABLE_6 = {1: 5, 2: 3, 4: 2, 8: 1, 16: 1, 32: 1, 64: 1, 128: 1}  # sequences per class → epochs
 
 
 @dataclass(frozen=True)
 class TrainingSetting:
-    """AdamW (betas 0.9 and 0.999, epsilon 1e-8) under a learning rate that falls linearly to zero after its warm-up."""
+    """AdamW (betas 0.9 and 0.999, epsilon 1e-8) under a learning rate that falls to zero after its warm-up."""
 
     learning_rate: float
     weight_decay: float
     batch: int
     warmup: float  # share of all steps
-    gradient_norm: float  # clipped to this
+    gradient_norm: float  # clipped to this; 0: not clipped
     samples: int  # seen, where `epochs` does not say otherwise: at least so many
     at_most: bool  # or at most so many; of a larger subset, that part which comes first in the order of the seed
     epochs: int | None
@@ -50,6 +64,13 @@ class TrainingSetting:
     flip: bool
     jitter: float
     precision: Literal["fp32", "bf16"]
+    schedule: Literal["linear", "cosine"] = "linear"  # how the rate falls
+    layer_decay: float = 1.0  # of the rate, from each layer to the one before it
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    smoothing: float = 0.0  # of the labels
+    normalised_head: bool = False  # features normalised over the batch before the linear layer
+    augmentation: Literal["none", "fetal"] = "none"
 
     def epochs_for(self, items: int) -> int:
         """How often each of so many items is seen: max(1, samples / items), rounded up, or down for at most so many."""
@@ -68,35 +89,66 @@ class TrainingSetting:
 
     @property
     def plain(self) -> dict[str, Any]:
-        """As it stands in a run's config."""
-        return asdict(self)
+        """As it stands in a run's config, where what has a default is left out at its default: so runs keep their keys when
+        settings learn to say more."""
+        usual = {each.name: each.default for each in fields(self)}
+        return {name: value for name, value in asdict(self).items() if value != usual[name]}
 
 
 def training_setting(adaptation: Trained, card: BackboneCard, subset: Subset, device: str) -> TrainingSetting:
     """The numbers of one run. `paper-epochs` for a size that the study's tables do not have raises `BadInput`."""
-    quick = adaptation.recipe == "quick"
+    usual = _as_recipe(adaptation, card, subset, device)
+    said = {name: value for name in SAID if (value := getattr(adaptation, name)) is not None}
+    if adaptation.augmentation != "recipe":
+        said["augmentation"] = adaptation.augmentation
+    return replace(usual, **said)
+
+
+def _as_recipe(adaptation: Trained, card: BackboneCard, subset: Subset, device: str) -> TrainingSetting:
+    """The recipe's own numbers, and what no recipe decides."""
+    quick, fetal = adaptation.recipe == "quick", adaptation.recipe == "fetal"
     scratch = isinstance(adaptation, Scratch)
-    decay = SCRATCH_DECAY if scratch else 0.0
     on_gpu = device.startswith("cuda")
-    return TrainingSetting(
-        learning_rate=adaptation.learning_rate or usual_rate(adaptation, card)[0],
-        weight_decay=decay if adaptation.weight_decay is None else adaptation.weight_decay,
-        batch=adaptation.batch or (SCRATCH_BATCH if scratch else BATCH),
+    setting = TrainingSetting(
+        learning_rate=usual_rate(adaptation, card)[0],
+        weight_decay=SCRATCH_DECAY if scratch else 0.0,
+        batch=SCRATCH_BATCH if scratch else BATCH,
         warmup=SCRATCH_WARMUP if scratch else 0.0,
         gradient_norm=GRADIENT_NORM,
-        samples=adaptation.samples or (QUICK_SAMPLES if quick else SAMPLES),
+        samples=QUICK_SAMPLES if quick else SAMPLES,
         at_most=quick,
-        epochs=adaptation.epochs or (printed_epochs(subset) if adaptation.recipe == "paper-epochs" else None),
-        input_size=adaptation.input_size or (QUICK_SIZE if quick else None),
+        epochs=printed_epochs(subset) if adaptation.recipe == "paper-epochs" and adaptation.epochs is None else None,
+        input_size=QUICK_SIZE if quick else None,
         augment=adaptation.augment,
         flip=adaptation.flip,
         jitter=adaptation.jitter,
         precision=("bf16" if on_gpu else "fp32") if adaptation.precision == "auto" else adaptation.precision,
     )
+    return _as_in_fetal_study(setting, adaptation) if fetal else setting
+
+
+def _as_in_fetal_study(setting: TrainingSetting, adaptation: Trained) -> TrainingSetting:
+    return replace(
+        setting,
+        weight_decay=FETAL_DECAY,
+        batch=FETAL_BATCH,
+        warmup=FETAL_WARMUP_EPOCHS / FETAL_EPOCHS,
+        gradient_norm=0.0,
+        epochs=FETAL_EPOCHS if adaptation.samples is None else None,
+        schedule="cosine",
+        layer_decay=FETAL_LAYER_DECAY,
+        mixup=FETAL_MIXUP,
+        cutmix=FETAL_CUTMIX,
+        smoothing=FETAL_SMOOTHING,
+        normalised_head=True,
+        augmentation="fetal",
+    )
 
 
 def usual_rate(adaptation: Trained, card: BackboneCard) -> tuple[float, str]:
     """The learning rate of an adaptation that names none, and who says so."""
+    if adaptation.recipe == "fetal":
+        return FETAL_RATE, "the fetal study's"
     if isinstance(adaptation, Scratch):
         return SCRATCH_RATE, "ours"
     if isinstance(adaptation, LoRA):

@@ -48,6 +48,7 @@ NORM_EPS = {"hf-vit-mae": 1e-12}
 POSITIONS = {"dinov2": "offset", "hf-dinov2": "plain"}
 
 HEAD_WIDTH = 64
+RGB = 3  # channels that timm builds a network with unless told otherwise
 
 IMAGENET_CROP = {"crop_pct": 0.875, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 CLIP_CROP = {"crop_pct": 1.0, "interpolation": "bicubic", "mean": CLIP_MEAN, "std": CLIP_STD}
@@ -111,7 +112,8 @@ def recognised(tensors: Mapping[str, Tensor]) -> Recognised:
             f"The tensors are named as in the layout {layout}, but of which architecture they are cannot be told from "
             f"their shapes; name timm's architecture, or a backbone that they are like."
         )
-    return Recognised(layout, family)
+    channels = own["conv1.weight" if family in RESNETS.values() else "stem.0.weight"].shape[1]
+    return Recognised(layout, family, {"in_chans": channels} if channels != RGB else {})
 
 
 def stand_in(layout: Layout) -> BackboneCard:

@@ -202,6 +202,25 @@ def add_timm(
     _say_added(added.add_timm(home_of(home), name, key))
 
 
+@app.command("export")
+def export_weights(
+    key: str,
+    layout: Annotated[str, typer.Option(help="timm, or dinov2: how the tensors are named.")],
+    out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
+    home: HomeOption = None,
+) -> None:
+    """Write a backbone's weights for other people's code, in timm's key layout or in DINOv2's."""
+    from fmlab.backbones import export  # torch: no other command needs it
+
+    card = export.export_backbone(home_of(home), key, layout, out)
+    spec, means = card.spec, ",".join(f"{value:g}" for value in card.spec.mean)
+    say(
+        f"{key} was written; its licence: {card.licence_weights or 'unknown'}. It takes images of {spec.size} pixels "
+        f"({spec.resize}, {spec.interpolation}), mean {means}, std {','.join(f'{value:g}' for value in spec.std)}."
+    )
+    show(str(out))
+
+
 def _three(option: str, given: str | None) -> tuple[float, ...] | None:
     if given is None:
         return None

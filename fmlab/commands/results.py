@@ -107,9 +107,7 @@ def compare_command(
     adaptation: Annotated[str, typer.Option(help="The adaptation, as the results name it.")] = "linear_svm",
     against: Annotated[str | None, typer.Option(help="The adaptation of the second. Default: the same.")] = None,
     test_set: Annotated[str, typer.Option(help="The test set.")] = "T1",
-    measure: Annotated[str, typer.Option(help="image_accuracy, sequence_accuracy, balanced_accuracy or macro_f1.")] = (
-        "balanced_accuracy"
-    ),
+    measure: Annotated[str, typer.Option(help=f"One of {', '.join(MEASURES)}.")] = "balanced_accuracy",
     form: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
     home: HomeOption = None,
 ) -> None:

@@ -47,10 +47,15 @@ def run_study(
     folds: Annotated[
         int | None, typer.Option(help="Cross-validate by patient in so many folds; 0: use the test sets.")
     ] = None,
-    style: Annotated[str | None, typer.Option(help="native or paper preprocessing.")] = None,
+    style: Annotated[str | None, typer.Option(help="native, paper or squash preprocessing.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16, of frozen features.")] = None,
     mask_sector: Annotated[bool | None, typer.Option(help="Black out everything outside the sector.")] = None,
-    allow_leaking: Annotated[str | None, typer.Option(help="The dataset's name, to accept a leaking split.")] = None,
+    allow_leaking: Annotated[
+        str | None,
+        typer.Option(
+            help="The dataset's name, to accept a leaking split or a backbone that was pretrained on its tests."
+        ),
+    ] = None,
     plan_only: Annotated[bool, typer.Option("--plan", help="Print the price and stop.")] = False,
     as_json: JsonOption = False,
     home: HomeOption = None,

@@ -3,8 +3,9 @@
 In: a stored image, uint8 (H, W) or (H, W, 3). Out: uint8 (size, size) or (size, size, 3) from `fit`, and from
 `prepare` the exact input, (3, size, size) float32, normalised by the backbone's own mean and standard deviation.
 
-Two styles: `native` is what the backbone's authors did; `paper` is the limited-data study's (section 4.4), for every
-backbone alike: shorter side to 256, centre crop 224, grey repeated to three channels, the backbone's mean and std.
+Styles: `native` is what the backbone's authors did. Two studies have one of their own for every backbone alike, with its
+mean and std: `paper` is the limited-data study's (section 4.4), shorter side to 256, centre crop 224; `squash` is the
+fetal study's, both sides to 224 (jakobamb/UltraDINO, `classification/data`).
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from PIL import Image, ImageDraw
 PAPER_RESIZE = 256
 PAPER_SIZE = 224
 
-Style = Literal["native", "paper"]
+Style = Literal["native", "paper", "squash"]
 
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -48,9 +49,11 @@ class Preprocessing:
 
 
 def styled(spec: InputSpec, style: Style) -> InputSpec:
-    """The spec under a style: itself, or the study's 256 → centre crop 224 with the backbone's mean and std."""
+    """The spec under a style: itself, or a study's own way to 224 pixels with the backbone's mean and std."""
     if style == "native":
         return spec
+    if style == "squash":
+        return replace(spec, size=PAPER_SIZE, resize="squash", resize_to=PAPER_SIZE)
     return replace(spec, size=PAPER_SIZE, resize="crop", resize_to=PAPER_RESIZE)
 
 

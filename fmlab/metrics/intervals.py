@@ -77,7 +77,7 @@ def resampled_blocks(counts: np.ndarray, seed: int, resamples: int) -> Iterator[
         from scipy.sparse import csr_array  # confusions of few images in many classes are nearly empty: 4 times as fast
 
         flat = csr_array(flat)
-    weights = _weights(groups, seed, resamples)
+    weights = resampled_weights(groups, seed, resamples)
     for start in range(0, resamples, BLOCK):
         # In float64 counts are exact and the product is BLAS's; between integers it would be a slow loop.
         sums = weights[start : start + BLOCK].astype(np.float64) @ flat
@@ -85,7 +85,7 @@ def resampled_blocks(counts: np.ndarray, seed: int, resamples: int) -> Iterator[
 
 
 @lru_cache(maxsize=4)
-def _weights(groups: int, seed: int, resamples: int) -> np.ndarray:
+def resampled_weights(groups: int, seed: int, resamples: int) -> np.ndarray:
     """How often each group is drawn in each resample, (resamples, G) uint16; drawing them takes longest of all."""
     generator = np.random.default_rng(seed)
     shares = np.full(groups, 1 / groups)

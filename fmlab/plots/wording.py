@@ -14,6 +14,7 @@ MEASURES: dict[str, str] = {
     "sequence_accuracy": "sequence accuracy",
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro-F1",
+    "auroc": "AUROC",
 }
 
 ADAPTATIONS: dict[str, str] = {

@@ -111,11 +111,14 @@ class LocalEngine:
         threading.Thread(target=_relay, args=(self._process.stdout, self._events), daemon=True).start()
 
     def _send(self, message: Mapping[str, Any]) -> None:
+        process = self._process  # another thread may stop it meanwhile
         try:
-            self._process.stdin.write(json.dumps(message) + "\n")
-            self._process.stdin.flush()
-        except (BrokenPipeError, OSError):
-            self._events.put(None)  # it died before it could read; the next event says so
+            if process is None:
+                raise BrokenPipeError
+            process.stdin.write(json.dumps(message) + "\n")
+            process.stdin.flush()
+        except (OSError, ValueError):  # it died before it could read, or its pipe was closed on this side
+            self._events.put(None)  # the next event says so
 
     def _last_words(self) -> str:
         code = self._reap()

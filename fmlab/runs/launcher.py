@@ -13,7 +13,8 @@ import threading
 import time
 import traceback
 import types
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fmlab.errors import FMLabError
@@ -55,10 +56,23 @@ def execute(
 
     `on_wait(store, holding)` is called every half second. Returns how many runs ended in which state.
     """
+    return _until_ended(home, lambda store: store.counts(study), on_wait)
+
+
+def execute_runs(
+    home: Home, keys: Sequence[str], on_wait: Callable[[Store, bool], None] | None = None
+) -> dict[RunState, int]:
+    """As `execute`, until none of these runs is unfinished; what else is queued by then stays so."""
+    return _until_ended(home, lambda store: Counter(store.run(key).state for key in keys), on_wait)
+
+
+def _until_ended(
+    home: Home, count: Callable[[Store], dict[RunState, int]], on_wait: Callable[[Store, bool], None] | None
+) -> dict[RunState, int]:
     launcher = launcher_for(home)
     try:
         while True:
-            counts = launcher.store.counts(study)
+            counts = count(launcher.store)
             if not any(counts.get(state) for state in UNFINISHED):
                 return counts
             if on_wait is not None:

@@ -148,6 +148,11 @@ def throughput_name(kind: str, input_size: int) -> str:
     return f"train_images_per_second:{kind}:{input_size}"
 
 
+def pretraining_name(method: str, network: str, size: int) -> str:
+    """The same of pretraining by a method on large crops of so many pixels."""
+    return f"pretrain_images_per_second:{method}:{network}:{size}"
+
+
 def now() -> str:
     """The present moment, ISO 8601 with milliseconds, UTC."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")

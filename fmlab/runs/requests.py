@@ -19,12 +19,13 @@ from fmlab.data.subsets import Subset
 from fmlab.embeddings.keys import PREPROCESSING_VERSION
 from fmlab.errors import BadInput
 from fmlab.files import digest_config
+from fmlab.runs.pretraining_request import pretrain_request
 from fmlab.runs.records import LANE_KINDS, Actor, Run, RunRequest, now
 from fmlab.runs.store import Store
 from fmlab.settings import Home
 
 ORIGINAL_LABELS = "original"
-SINGLE_KINDS = (*LANE_KINDS, "project", "latency", "verify", "audit", "suspects")
+SINGLE_KINDS = (*LANE_KINDS, "project", "latency", "verify", "audit", "suspects", "pretrain")
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def _embedded_request(home: Home, kind: str, config: dict[str, Any], settings: S
 
 
 # Single runs that are known by what decides them: asked for again, such a run is the same run.
-ADDRESSED = {"project": projection_request, "suspects": suspects_request}
+ADDRESSED = {"project": projection_request, "suspects": suspects_request, "pretrain": pretrain_request}
 
 
 def request_run(store: Store, kind: str, config: dict[str, Any], title: str, by: Actor) -> Run:

@@ -40,6 +40,7 @@ KINDS = {
     "add": "fmlab.runs.adding",
     "audit": "fmlab.runs.auditing",
     "suspects": "fmlab.runs.suspecting",
+    "pretrain": "fmlab.runs.pretraining",
 }
 # What is likely to be asked for next, by the kind of work before: a module with a function `warm`.
 WARMED_AFTER = {"adapt": "fmlab.embeddings.projection", "train": "fmlab.embeddings.projection"}

@@ -14,7 +14,15 @@ from fmlab.metrics.intervals import Interval
 from fmlab.metrics.paired import paired_difference
 from fmlab.runs.store import Store
 from fmlab.settings import Home
-from fmlab.studies.resampling import COMPARED, Combination, checked_measure, runs_of
+from fmlab.studies.resampling import (
+    COMPARED,
+    RANKED,
+    Combination,
+    checked_measure,
+    percentile_interval,
+    resampled_runs,
+    runs_of,
+)
 from fmlab.studies.scoring import groups_of, scored_runs
 
 COLUMNS = ("size", "difference", "low", "high", "tied", "seeds", "resampled")
@@ -50,6 +58,11 @@ def _paired(
     home: Home, store: Store, first: tuple[str, ...], second: tuple[str, ...], test_set: str, measure: str
 ) -> tuple[Interval, str]:
     """The difference at one size, and what was resampled. Runs are named by their content, so it stays true."""
+    if measure == RANKED:
+        sides = [resampled_runs(home, store, runs, test_set, measure) for runs in (first, second)]
+        before, after = (side.values.mean() for side in sides)
+        drawn = sides[0].drawn.mean(axis=1) - sides[1].drawn.mean(axis=1)
+        return percentile_interval(float(before - after), drawn), sides[0].groups
     level, of_counts = COMPARED[measure]
     one, other = scored_runs(home, store, first, test_set), scored_runs(home, store, second, test_set)
     groups, resampled = groups_of(one.test, level)

@@ -1,4 +1,4 @@
-"""How a study that follows the limited-data study differs from it on this dataset and this machine.
+"""How a study that follows a published one differs from it on this dataset and this machine.
 
 In: a config, its dataset, the home. Out: sentences; none for a study that follows another protocol.
 What was dropped because the data are too few is the grid's to say, and stands beside these.
@@ -15,8 +15,9 @@ from fmlab.data.splits import SCORED_FRAMES
 from fmlab.data.subsets import COPIES
 from fmlab.settings import Home
 from fmlab.studies.configs import StudyConfig
+from fmlab.studies.fetal_differences import differences_from_fetal_study
 from fmlab.studies.needed import DatasetState, roles_of, state_of
-from fmlab.studies.presets import LIMITED_DATA, PRESETS, SEEDS, Preset, has_gpu
+from fmlab.studies.presets import FETAL, LIMITED_DATA, PRESETS, SEEDS, Preset, has_gpu
 from fmlab.studies.spelling import changed_settings
 
 PAPER_CLASSES, PAPER_IMAGES, PAPER_SEQUENCES = 10, 2_871_574, 6_994  # Table 2
@@ -25,7 +26,11 @@ DATASETS_KEPT = 4
 
 
 def differences_from_paper(config: StudyConfig, dataset: Dataset, home: Home) -> list[str]:
-    """What differs from the limited-data study, a sentence each, the data first."""
+    """What differs from the study whose protocol is followed, a sentence each, the data first."""
+    if (config.preset or "").startswith(FETAL):
+        sentences = differences_from_fetal_study(config, dataset)
+        lacking = absent_classes(dataset.card, dataset.test_sets)
+        return [*sentences, *lacking, *_of_backbones(config, PRESETS[str(config.preset)], home)]
     preset = followed_preset(config)
     if preset is None:
         return []
@@ -39,7 +44,8 @@ def differences_from_paper(config: StudyConfig, dataset: Dataset, home: Home) ->
 
 
 def followed_preset(config: StudyConfig) -> Preset | None:
-    """The preset whose protocol a study follows, also where its sizes were changed: same mode, scheme and pixels."""
+    """The preset of the limited-data study whose protocol a study follows, also where its sizes were changed: same mode,
+    scheme and pixels."""
     if config.preset is not None:
         preset = PRESETS.get(config.preset)
         return preset if preset is not None and preset.key.startswith(LIMITED_DATA) else None
@@ -176,7 +182,8 @@ def _of_protocol(config: StudyConfig, preset: Preset, card: Card) -> list[str]:
         ),
         "How far the study tilts and stretches its copies is not printed; ours is slight as well.": config.copies > 0,
         f"{subsets} drawn at every size; the study draws {seeds}.": config.seeds != seeds,
-        "Each backbone's own input instead of 256 pixels cropped to 224.": config.style != "paper",
+        "Each backbone's own input instead of 256 pixels cropped to 224.": config.style == "native",
+        "Images squashed to 224 pixels instead of 256 cropped to 224.": config.style == "squash",
         "Black outside the sector, of which the study says nothing.": masked,
     }
     return [sentence for sentence, differs in said.items() if differs]

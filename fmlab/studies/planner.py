@@ -37,9 +37,9 @@ from fmlab.studies.costs import (
 )
 from fmlab.studies.differences import absent_classes, differences_from_paper
 from fmlab.studies.grid import Grid, lay_out
-from fmlab.studies.launch import refuse_leaks
+from fmlab.studies.launch import refuse_leaks, refuse_seen
 from fmlab.studies.needed import count_embedded, is_tested, learnt_counts, roles_of, state_of
-from fmlab.studies.presets import PRESETS, QUICK
+from fmlab.studies.presets import FETAL, PRESETS, QUICK
 from fmlab.studies.resources import free_disk, free_memory, gpu_memory
 
 FROZEN = "frozen"
@@ -73,7 +73,7 @@ class Plan:
     cells: int = 0
     cached: int = 0
     dropped: tuple[str, ...] = ()
-    differences: tuple[str, ...] = ()  # from the limited-data study
+    differences: tuple[str, ...] = ()  # from the study whose protocol is followed
     warnings: tuple[str, ...] = ()
     refusals: tuple[str, ...] = ()  # not empty: the study cannot be launched
     backbones: tuple[BackbonePlan, ...] = ()
@@ -124,10 +124,11 @@ def plan(home: Home, store: Store, config: StudyConfig) -> Plan:
 
 
 def _refused(home: Home, store: Store, grid: Grid, tested: bool) -> Iterator[str]:
-    try:
-        refuse_leaks(home, store, grid)
-    except FMLabError as error:
-        yield str(error)
+    for refuse in (lambda: refuse_leaks(home, store, grid), lambda: refuse_seen(home, grid)):
+        try:
+            refuse()
+        except FMLabError as error:
+            yield str(error)
     if not tested:
         yield (
             f"Dataset {grid.dataset.name!r} has no labelled test images. Attach a test set, or cross-validate it (folds)."
@@ -290,6 +291,11 @@ def _warnings(grid: Grid, rows: Sequence[BackbonePlan], device: str, follows_pap
     preset = grid.config.preset or ""
     if device == "cpu" and training > LONG_SECONDS and preset + QUICK in PRESETS:
         yield f"Training takes long without a GPU; the preset {preset}{QUICK} shows in minutes that all works."
+    if device == "cpu" and training > LONG_SECONDS and preset.startswith(FETAL):
+        yield (
+            "Training takes long without a GPU; a few epochs of small images show that all works: "
+            "`--adaptations finetune:recipe=fetal:epochs=2:input_size=96`."
+        )
     available = gpu_memory(device)
     for each in rows:
         if available is not None and each.cost.gpu_least_bytes <= available < each.cost.gpu_bytes:

@@ -3,7 +3,8 @@
 In: a preset's key, a dataset and the home, which decides what is on this disk. Out: a `StudyConfig`.
 
 Source: the limited-data study. Its sizes are printed in Tables 5 and 6; those that a training set does not have are
-dropped and listed by the planner. How a preset then differs from it is told by `fmlab.studies.differences`.
+dropped and listed by the planner. The fetal study (UltraDINO): its classification of planes, by a probe and finetuned;
+few-shot is our own extension of it. How a preset then differs from its study is told by `fmlab.studies.differences`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,9 +20,10 @@ from fmlab.runs.launcher import devices
 from fmlab.settings import Home
 from fmlab.studies.configs import StudyConfig, study_config
 
-Mode = Literal["probe", "finetune", "all-data", "demo"]
+Mode = Literal["probe", "finetune", "all-data", "fetal-probe", "fetal-finetune", "fetal-few-shot", "demo"]
 
 LIMITED_DATA = "limited-data/"  # what the keys of the study's presets begin with
+FETAL = "fetal/"  # and those of the fetal study's
 QUICK = "-quick"  # and what those of the small ones end with
 
 SEEDS = 20  # limited-data study, section 4.6
@@ -39,6 +41,17 @@ BACKBONES = (
     "medimageinsight",
 )
 TABLE_3_BACKBONES = ("dinov2-base-imagenet1k-1-layer", "medimageinsight", "echo-clip")
+# Those that the fetal study compares, its own first; and the sizes of our few-shot extension, images of every class.
+FETAL_BACKBONES = (
+    "ultradino-vit-base",
+    "ultradino-vit-small",
+    "dinov2-vit-base",
+    "dinov2-vit-small",
+    "ibot-vit-base",
+    "usfm",
+)
+FETAL_PROBE_EPOCHS = 10
+FEW_SHOTS = (1, 2, 5, 10, 20, 50)
 PROBE_STAND_INS = ("efficientnet-lite0", "random-efficientnet-lite0", "pixels-24")
 FINETUNE_STAND_INS = ("efficientnet-lite0",)
 
@@ -119,6 +132,43 @@ _ALL_DATA = replace(
     sizes=("all",),
     backbones=TABLE_3_BACKBONES,
 )
+_FETAL_PROBE = Preset(
+    key="fetal/probe",
+    mode="fetal-probe",
+    title="Fetal study, linear probe",
+    summary="Linear heads over DINOv2's grid of settings on frozen features of all training images, 10 epochs.",
+    scheme="images",
+    sizes=("all",),
+    adaptations=({"kind": "linear_head", "epochs": FETAL_PROBE_EPOCHS},),
+    backbones=FETAL_BACKBONES,
+    stand_ins=PROBE_STAND_INS,
+    copies=0,
+    style="squash",
+    specialised=False,
+)
+_FETAL_FINETUNE = replace(
+    _FETAL_PROBE,
+    key="fetal/finetune",
+    mode="fetal-finetune",
+    title="Fetal study, finetuning",
+    summary="All weights finetuned on all training images for 200 epochs, with mixup, cutmix and smoothed labels.",
+    adaptations=({"kind": "finetune", "recipe": "fetal"},),
+    stand_ins=FINETUNE_STAND_INS,
+)
+_FETAL_FEW_SHOT = replace(
+    _FETAL_PROBE,
+    key="fetal/few-shot",
+    mode="fetal-few-shot",
+    title="Fetal images, few-shot",
+    summary=(
+        "A linear SVM and nearest neighbours on frozen features of 1 to 50 images of every class (sequences, where images "
+        "come in some), 20 seeds. Our own extension of the fetal study."
+    ),
+    scheme="sequences",
+    sizes=FEW_SHOTS,
+    adaptations=({"kind": "linear_svm"}, {"kind": "knn"}),
+    seeds=SEEDS,
+)
 _DEMO = Preset(
     key="demo",
     mode="demo",
@@ -167,6 +217,9 @@ PRESETS: dict[str, Preset] = {
         _quick(_PROBE_SEQUENCES),
         _quick(_FINETUNE_IMAGES),
         _quick(_FINETUNE_SEQUENCES),
+        _FETAL_PROBE,
+        _FETAL_FINETUNE,
+        _FETAL_FEW_SHOT,
         _DEMO,
     )
 }

@@ -14,12 +14,13 @@ import pandas as pd
 
 from fmlab.data.manifest import Dataset, open_dataset
 from fmlab.errors import BadInput
+from fmlab.metrics.auroc import macro_auroc, resampled_auroc
 from fmlab.metrics.intervals import RESAMPLES, group_confusions, resampled_blocks
 from fmlab.runs.store import Store
 from fmlab.settings import Home
 from fmlab.studies.label_versions import ORIGINAL, LabelVersion, find_label_version, under
 from fmlab.studies.ranking import ranking
-from fmlab.studies.resampling import COMPARED, checked_measure, percentile_interval
+from fmlab.studies.resampling import COMPARED, RANKED, checked_measure, percentile_interval
 from fmlab.studies.results import results
 from fmlab.studies.scoring import Level, Scored, groups_of, scored_runs, test_sets
 
@@ -90,16 +91,21 @@ def _compared(
     home: Home, store: Store, runs: tuple[str, ...], test_set: str, labels: LabelVersion, measure: str
 ) -> tuple[tuple[str, object], ...]:
     """The numbers of one point, before any rank."""
-    level, of_counts = COMPARED[measure]
+    level: Level = "image" if measure == RANKED else COMPARED[measure][0]
     sides = [scored_runs(home, store, runs, name) for name in (test_set, under(test_set, labels))]
     groups, resampled = groups_of(sides[0].test, level)
     groups = np.unique(groups, return_inverse=True)[1]
     owners = pd.Series(groups, index=sides[0].items(level))
-    accuracy = measure in ("image_accuracy", "sequence_accuracy")
-    counts = np.concatenate([_confusions(side, level, owners, accuracy) for side in sides], axis=1)
-    original, corrected = _halves(of_counts(counts.sum(axis=0)))
-    drawn = np.concatenate([of_counts(block) for block in resampled_blocks(counts, 0, RESAMPLES)])
-    before, after = _halves(drawn)
+    count = int(groups.max()) + 1
+    if measure == RANKED:
+        (original, before), (corrected, after) = (_ranking(side, owners, count) for side in sides)
+    else:
+        accuracy = measure in ("image_accuracy", "sequence_accuracy")
+        of_counts = COMPARED[measure][1]
+        counts = np.concatenate([_confusions(side, level, owners, accuracy) for side in sides], axis=1)
+        original, corrected = _halves(of_counts(counts.sum(axis=0)))
+        drawn = np.concatenate([of_counts(block) for block in resampled_blocks(counts, 0, RESAMPLES)])
+        before, after = _halves(drawn)
     change = percentile_interval(float(corrected - original), after - before)
     return (
         ("original", float(original)),
@@ -109,7 +115,7 @@ def _compared(
         ("high", change.high),
         ("n_original", len(sides[0].test.truth)),
         ("n_corrected", len(sides[1].test.truth)),
-        ("n_groups", len(counts)),
+        ("n_groups", count),
         ("resampled", resampled),
     )
 
@@ -118,6 +124,13 @@ def _halves(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The means over the runs of each of two sides that stand beside each other, (…, 2R) to two of (…)."""
     first, second = np.split(values, 2, axis=-1)
     return first.mean(axis=-1), second.mean(axis=-1)
+
+
+def _ranking(scored: Scored, owners: pd.Series, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The area under the curve, the mean over the runs, and what it is under each resample, (B,)."""
+    members = owners.loc[scored.items("image")].to_numpy()
+    truth, scores = scored.test.truth, scored.ranked
+    return macro_auroc(scores, truth).mean(), resampled_auroc(scores, truth, members, count).mean(axis=1)
 
 
 def _confusions(scored: Scored, level: Level, owners: pd.Series, accuracy: bool) -> np.ndarray:

@@ -4,6 +4,8 @@ In: a study as launched and its dataset. Out: short remarks, for figures, tables
 That images are simulated is the dataset's own remark and stands there already.
 """
 
+from collections.abc import Iterable
+
 from fmlab.adapt.configs import Adaptation, Trained
 from fmlab.adapt.recipes import recipe_note
 from fmlab.data.manifest import Dataset
@@ -13,6 +15,7 @@ from fmlab.studies.presets import QUICK
 
 LEAK_NOTE = "The split leaks"  # how the note begins that a launch leaves on a study whose leak was accepted
 LEAKING = "the split leaks: the same patients or images on both sides, so the numbers are too good"
+SEEN_NOTE = "Pretrained on what is tested: "  # likewise, of a backbone; their keys follow
 
 
 def remarks_of(record: StudyRecord, dataset: Dataset) -> tuple[str, ...]:
@@ -20,8 +23,17 @@ def remarks_of(record: StudyRecord, dataset: Dataset) -> tuple[str, ...]:
     config = study_config(record.config)
     noted = any(note.startswith(LEAK_NOTE) for note in record.notes)
     leak = (LEAKING,) if noted or dataset.card.leaking else ()
+    seen = (note for note in record.notes if note.startswith(SEEN_NOTE))
+    pretrained = tuple(
+        f"pretrained on what is tested, so too good: {note.removeprefix(SEEN_NOTE)[:-1]}" for note in seen
+    )
     folds = (f"cross-validated by patient in {config.folds} folds, no test set of its own",) if config.folds else ()
-    return (*leak, *_quick_remarks(config), *folds)
+    return (*leak, *pretrained, *_quick_remarks(config), *folds)
+
+
+def seen_note(keys: Iterable[str]) -> str:
+    """The note that a launch leaves on a study of backbones that have seen what is tested, which a person accepted."""
+    return f"{SEEN_NOTE}{', '.join(keys)}."
 
 
 def _quick_remarks(config: StudyConfig) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from fmlab.errors import BadInput
 from fmlab.metrics.accuracy import accuracy_of_counts, balanced_accuracy, macro_f1
+from fmlab.metrics.auroc import macro_auroc, resampled_auroc
 from fmlab.metrics.intervals import LEVEL, RESAMPLES, Interval, group_confusions, resampled_blocks
 from fmlab.runs.store import Store
 from fmlab.settings import Home
@@ -31,6 +32,8 @@ COMPARED: dict[str, tuple[Level, Callable[[np.ndarray], np.ndarray]]] = {
     "macro_f1": ("image", macro_f1),
 }
 
+RANKED = "auroc"  # besides: over images, from how they rank
+
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
@@ -38,7 +41,8 @@ class Resampled:
 
     values: np.ndarray  # (R,)
     drawn: np.ndarray  # (B, R)
-    confusions: np.ndarray  # (G, K, K) counts over all runs; for accuracies K is 2: right and wrong
+    # (G, K, K) counts over all runs; for accuracies K is 2: right and wrong; for a ranking sums of scores instead.
+    confusions: np.ndarray
     right: np.ndarray  # (G, R) share of the group's items that the run gets right
     groups: str  # what was resampled: patients or sequences
 
@@ -50,6 +54,8 @@ class Resampled:
 def percentile_interval(value: float, drawn: np.ndarray) -> Interval:
     """A value with the 95 % percentiles of its resamples (B,); infinite ones stay infinite."""
     ranked = np.sort(drawn[~np.isnan(drawn)])
+    if not len(ranked):  # a measure that a test set of one class does not have
+        return Interval(value, float("nan"), float("nan"))
     # By rank, not between two ranks: half-way to infinity is not a number.
     low, high = (ranked[round(share * (len(ranked) - 1))] for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return Interval(value, float(low), float(high))
@@ -66,15 +72,21 @@ def resampled_runs(
     seed: int = 0,
 ) -> Resampled:
     """Runs of one dataset under resamples of patients where all are known, else of sequences."""
-    level, of_counts = COMPARED[checked_measure(measure)]
+    ranked = checked_measure(measure) == RANKED
+    level = "image" if ranked else COMPARED[measure][0]
     scored = scored_runs(home, store, runs, test_set)
     predicted, truth = scored.at(level)
     groups, resampled = groups_of(scored.test, level)
     hits = _confusions((predicted != truth).astype(np.int64), np.zeros_like(truth), groups, 2)
+    right = hits[:, :, 0, 0] / hits[:, :, 0].sum(axis=-1)
+    if ranked:
+        scores, members = scored.ranked, np.unique(groups, return_inverse=True)[1]
+        drawn = resampled_auroc(scores, truth, members, seed=seed, resamples=resamples)
+        return Resampled(macro_auroc(scores, truth), drawn, _score_sums(scores, truth, members), right, resampled)
+    of_counts = COMPARED[measure][1]
     accuracy = measure in ("image_accuracy", "sequence_accuracy")
     counts = hits if accuracy else _confusions(predicted, truth, groups, len(scored.classes))
     drawn = np.concatenate([of_counts(block) for block in resampled_blocks(counts, seed, resamples)])
-    right = hits[:, :, 0, 0] / hits[:, :, 0].sum(axis=-1)
     return Resampled(of_counts(counts.sum(axis=0)), drawn, counts.sum(axis=1), right, resampled)
 
 
@@ -82,10 +94,17 @@ def _confusions(predicted: np.ndarray, truth: np.ndarray, groups: np.ndarray, cl
     return np.stack([group_confusions(run, truth, groups, classes) for run in predicted], axis=1)
 
 
+def _score_sums(scores: np.ndarray, truth: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """The scores of each group's images, summed over runs and images by their class: (G, K, K), rows truth."""
+    sums = np.zeros((int(members.max()) + 1, scores.shape[2], scores.shape[2]))
+    np.add.at(sums, (members, truth), scores.astype(np.float64).sum(axis=0))
+    return sums
+
+
 def checked_measure(measure: str) -> str:
     """The measure, if there is such a one."""
-    if measure not in COMPARED:
-        raise BadInput(f"{measure!r} cannot be compared; choose one of {', '.join(COMPARED)}.")
+    if measure not in (*COMPARED, RANKED):
+        raise BadInput(f"{measure!r} cannot be compared; choose one of {', '.join((*COMPARED, RANKED))}.")
     return measure
 
 

@@ -21,6 +21,7 @@ from fmlab.metrics.accuracy import (
     majority_rate,
     sequence_vote,
 )
+from fmlab.metrics.auroc import macro_auroc, ranked_scores
 from fmlab.metrics.intervals import mean_interval
 from fmlab.predictions import read_predictions
 from fmlab.runs.records import Run
@@ -43,14 +44,15 @@ COLUMNS = (
     "sequence_accuracy",
     "balanced_accuracy",
     "macro_f1",
-    "macro_classes",  # how many classes the two averages are over
+    "auroc",
+    "macro_classes",  # how many classes the averages are over
     "majority_rate",
     "converged",
     "n_train",  # images learnt from
     "absent_classes",  # of which the subset held none, separated by commas
 )
 CURVE_KEYS = ["backbone", "adaptation", "scheme", "test_set", "size"]
-MEASURES = ("image_accuracy", "sequence_accuracy", "balanced_accuracy", "macro_f1")
+MEASURES = ("image_accuracy", "sequence_accuracy", "balanced_accuracy", "macro_f1", "auroc")
 
 
 def results(home: Home, store: Store, study: str, labels: str = ORIGINAL) -> pd.DataFrame:
@@ -65,7 +67,8 @@ def results(home: Home, store: Store, study: str, labels: str = ORIGINAL) -> pd.
     runs = store.study_runs(study, "done")
     rows: list[dict[str, object]] = []
     for file, members in _by_file(runs).items():
-        scored = _scored_file(home, dataset.card.content_hash, file, tuple(sets))
+        kinds = tuple((run.key, str(run.config["adaptation"]["kind"])) for run in members)
+        scored = _scored_file(home, dataset.card.content_hash, file, kinds, tuple(sets))
         rows += [_facts(run) | numbers for run in members for numbers in scored[run.key]]
     order = {run.key: number for number, run in enumerate(runs)}
     rows.sort(key=lambda row: (order[str(row["run"])], str(row["test_set"])))
@@ -96,20 +99,24 @@ def _facts(run: Run) -> dict[str, object]:
 
 @lru_cache(maxsize=4096)
 def _scored_file(
-    home: Home, content_hash: str, file: str, sets: tuple[TestSet, ...]
+    home: Home, content_hash: str, file: str, kinds: tuple[tuple[str, str], ...], sets: tuple[TestSet, ...]
 ) -> dict[str, list[dict[str, object]]]:
-    """Every measure of every run in a predictions file, by run. The file never changes, so neither does this."""
+    """Every measure of runs in a predictions file, by run. The file never changes, so neither does this.
+
+    `kinds`: the runs, and of each the kind of its adaptation.
+    """
     predictions = read_predictions(home.predictions / file)
-    rows: dict[str, list[dict[str, object]]] = {run: [] for run in predictions.runs}
+    rows: dict[str, list[dict[str, object]]] = {run: [] for run, _ in kinds}
+    members = [predictions.runs.index(run) for run, _ in kinds]
     for test in sets:
-        scores = predictions.scores[:, test.places(predictions.image_ids)]
-        for run, numbers in zip(predictions.runs, _measures(scores, test), strict=True):
+        scores = predictions.scores[members][:, test.places(predictions.image_ids)]
+        for (run, _), numbers in zip(kinds, _measures(scores, test, [kind for _, kind in kinds]), strict=True):
             rows[run].append(numbers)
     return rows
 
 
-def _measures(scores: np.ndarray, test: TestSet) -> list[dict[str, object]]:
-    """The measures of R runs on one test set, scores (R, m, K)."""
+def _measures(scores: np.ndarray, test: TestSet, kinds: Sequence[str]) -> list[dict[str, object]]:
+    """The measures of R runs on one test set, scores (R, m, K) of adaptations of these kinds."""
     predicted = scores.argmax(axis=2)
     confusion = confusion_counts(predicted, test.truth, scores.shape[2])
     voted = sequence_vote(scores, test.sequences, len(test.sequence_truth))
@@ -118,6 +125,9 @@ def _measures(scores: np.ndarray, test: TestSet) -> list[dict[str, object]]:
         "sequence_accuracy": image_accuracy(voted, test.sequence_truth),
         "balanced_accuracy": balanced_accuracy(confusion),
         "macro_f1": macro_f1(confusion),
+        "auroc": np.concatenate(
+            [macro_auroc(ranked_scores(run, kind)[None], test.truth) for run, kind in zip(scores, kinds, strict=True)]
+        ),
     }
     shared = {
         "test_set": test.name,
@@ -140,7 +150,8 @@ def curve(table: pd.DataFrame, measure: str = "image_accuracy") -> pd.DataFrame:
     rows = []
     for keys, group in table.groupby(CURVE_KEYS, sort=True):
         mean, low, high = mean_interval(group[measure].to_numpy())
-        within = {"mean": mean, "low": max(0.0, low), "high": min(1.0, high), "seeds": len(group)}
+        low, high = np.clip((low, high), 0.0, 1.0).tolist()
+        within = {"mean": mean, "low": low, "high": high, "seeds": len(group)}
         rows.append(dict(zip(CURVE_KEYS, keys, strict=True)) | within)
     return pd.DataFrame(rows, columns=[*CURVE_KEYS, "mean", "low", "high", "seeds"])
 

@@ -16,6 +16,7 @@ from fmlab.data.manifest import Dataset, open_dataset, read_card
 from fmlab.data.roles import CROSS_VALIDATED, roles
 from fmlab.errors import BadInput, NotFound
 from fmlab.metrics.accuracy import confusion_counts, f1, precision, recall, sequence_vote
+from fmlab.metrics.auroc import ranked_scores
 from fmlab.metrics.intervals import cluster_bootstrap
 from fmlab.predictions import Predictions, read_predictions
 from fmlab.runs.records import Run
@@ -81,6 +82,13 @@ class Scored:
     classes: tuple[str, ...]
     scores: np.ndarray
     test: TestSet
+    kinds: tuple[str, ...]  # of the runs' adaptations
+
+    @property
+    def ranked(self) -> np.ndarray:
+        """(R, m, K) scores by which images are ranked: probabilities, or distances from a plane."""
+        pairs = zip(self.scores, self.kinds, strict=True)
+        return np.stack([ranked_scores(scores, kind) for scores, kind in pairs])
 
     @property
     def predicted(self) -> np.ndarray:
@@ -117,7 +125,8 @@ def scored_runs(home: Home, store: Store, runs: Sequence[str], test_set: str) ->
         raise NotFound(f"Dataset {dataset.name!r} has no test set {test_set!r}; it has {', '.join(sets) or 'none'}.")
     test = sets[test_set]
     parts = [_run_scores(home, run, test) for run in found]
-    return Scored(tuple(run.key for run in found), dataset.card.classes, np.stack(parts), test)
+    kinds = tuple(str(run.config["adaptation"]["kind"]) for run in found)
+    return Scored(tuple(run.key for run in found), dataset.card.classes, np.stack(parts), test, kinds)
 
 
 def sets_of_run(dataset: Dataset, run: Run, labels: LabelVersion | None = None) -> tuple[TestSet, ...]:

@@ -66,7 +66,7 @@ def spelt_baselines(baselines: Iterable[Baseline]) -> str:
 def changed_settings(adaptation: Adaptation) -> dict[str, Any]:
     """An adaptation's kind and the settings that differ from its defaults, as plain data."""
     plain, usual = adaptation.model_dump(mode="json"), type(adaptation)().model_dump(mode="json")
-    return {"kind": plain["kind"]} | {name: value for name, value in plain.items() if value != usual[name]}
+    return {"kind": plain["kind"]} | {name: value for name, value in plain.items() if value != usual.get(name)}
 
 
 def with_recipe(adaptations: Iterable[Any], recipe: str) -> list[dict[str, Any]]:

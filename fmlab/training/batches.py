@@ -24,6 +24,7 @@ from torch import Tensor
 
 from fmlab.backbones.pixels import item_reader, stacked
 from fmlab.data.augmentation import drawn, margin_for
+from fmlab.data.fetal_augmentation import fetal_variant
 from fmlab.data.manifest import content_codes
 from fmlab.data.preprocessing import InputSpec, fit
 
@@ -38,6 +39,7 @@ class Variation:
     augment: bool = False  # a slight tilt and another width
     flip: bool = False  # half of the images mirrored, left to right
     jitter: float = 0.0  # largest relative change of brightness and contrast, 0–1
+    fetal: bool = False  # the fetal study's augmentation, after all else
 
     @property
     def some(self) -> bool:
@@ -117,7 +119,8 @@ class TrainingImages:
             return image
         draw = np.random.default_rng((self._seed, epoch, self._codes[position], self._copies[position]))
         options = self.variation
-        return drawn(image, draw, options.flip, options.jitter, options.augment, self._margin)
+        variant = drawn(image, draw, options.flip, options.jitter, options.augment, self._margin)
+        return fetal_variant(variant, draw) if options.fetal else variant
 
     def _fitted(self, position: int) -> np.ndarray:
         """The item scaled and cropped to the network's size and the margin around it."""

@@ -1,7 +1,8 @@
 """Checkpoints: what a training needs to go on after any interruption as if there had been none.
 
-In: a classifier and its optimiser in the middle of a training. Out: `checkpoints/step-NNNNNNNN.safetensors` (what is
-trained, running statistics, AdamW's moments; float32) and `checkpoints/done.json`, written last, which names it.
+In: what is trained and its optimiser in the middle of a training. Out: `checkpoints/step-NNNNNNNN.safetensors` (what
+training changes: weights, running statistics, a teacher; the optimiser's moments; float32) and `checkpoints/done.json`,
+written last, which names it.
 
 Random numbers are not kept: those of a step follow from the seed and the step. Frozen weights are not kept: the
 backbone has them. Only the newest checkpoint stays.
@@ -11,19 +12,28 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from fmlab.errors import BadInput
 from fmlab.files import read_json, write_json, written_aside
-from fmlab.training.network import Classifier
 
 FOLDER = "checkpoints"
 PROOF = "done.json"
-MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, shaped as the weights
+
+
+class Trained(Protocol):
+    """What can be kept: a classifier, a method of pretraining."""
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """The parameters that are trained, by name."""
+
+    def kept(self) -> Iterator[tuple[str, Tensor]]:
+        """Everything that training changes, by name."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +59,11 @@ class Checkpoints:
         self._identity = identity
         self.step: int | None = None  # of the newest one that is known to be good
 
-    def write(self, classifier: Classifier, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    def write(self, trained: Trained, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
         """Keep the present state; earlier checkpoints go once it is whole."""
         name = f"step-{progress.step:08d}.safetensors"
         # In channels-last memory tensors are not contiguous, which the format demands.
-        tensors = {key: value.detach().contiguous() for key, value in _tensors(classifier, optimizer)}
+        tensors = {key: value.detach().contiguous() for key, value in _tensors(trained, optimizer)}
         with written_aside(self._folder / name) as aside:
             save_file(tensors, aside)
         size = (self._folder / name).stat().st_size
@@ -64,8 +74,8 @@ class Checkpoints:
             if other.name != name:
                 other.unlink()
 
-    def restore(self, classifier: Classifier, optimizer: torch.optim.Optimizer) -> Progress | None:
-        """Put the newest checkpoint into a classifier and a new optimiser; None where there is none.
+    def restore(self, trained: Trained, optimizer: torch.optim.Optimizer) -> Progress | None:
+        """Put the newest checkpoint into what is trained and a new optimiser; None where there is none.
 
         Raises `BadInput` for another training's checkpoint, `DamagedCheckpoint` for one that cannot be read; both are
         left as they are then.
@@ -74,7 +84,7 @@ class Checkpoints:
         if not proof.exists():
             return None
         tensors, progress = self._read(proof)
-        self._fill(classifier, optimizer, tensors)
+        self._fill(trained, optimizer, tensors)
         self.step = progress.step
         return progress
 
@@ -99,17 +109,22 @@ class Checkpoints:
 
     @staticmethod
     @torch.no_grad()
-    def _fill(classifier: Classifier, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-        for name, value in _model_tensors(classifier):
-            value.copy_(tensors[name])
-        for name, weights in classifier.trainable().items():
-            if f"optimizer/{name}/step" not in tensors:
-                continue  # never had a gradient
-            # A fused AdamW keeps its count of steps beside the weights.
-            state = {"step": tensors[f"optimizer/{name}/step"].to(weights.device)}
-            for moment in MOMENTS:
-                state[moment] = torch.empty_like(weights).copy_(tensors[f"optimizer/{name}/{moment}"])
-            optimizer.state[weights] = state
+    def _fill(trained: Trained, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+        for name, value in trained.kept():
+            value.copy_(tensors[f"model/{name}"])
+        for name, weights in trained.trainable().items():
+            beginning = f"optimizer/{name}/"
+            # None where a parameter never had a gradient. What is shaped as the weights lies in memory as they do; a
+            # fused AdamW keeps its count of steps, a single number, beside them.
+            state = {
+                key.removeprefix(beginning): torch.empty_like(weights).copy_(value)
+                if value.shape == weights.shape
+                else value.to(weights.device)
+                for key, value in tensors.items()
+                if key.startswith(beginning)
+            }
+            if state:
+                optimizer.state[weights] = state
 
 
 def forget_checkpoints(folder: Path) -> None:
@@ -119,16 +134,9 @@ def forget_checkpoints(folder: Path) -> None:
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
 
 
-def _tensors(classifier: Classifier, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
-    yield from _model_tensors(classifier)
-    for name, weights in classifier.trainable().items():
+def _tensors(trained: Trained, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
+    for name, value in trained.kept():
+        yield f"model/{name}", value
+    for name, weights in trained.trainable().items():
         for key, value in optimizer.state.get(weights, {}).items():
             yield f"optimizer/{name}/{key}", value
-
-
-def _model_tensors(classifier: Classifier) -> Iterator[tuple[str, Tensor]]:
-    """What training changes: trained weights, and buffers (running statistics)."""
-    for name, weights in classifier.trainable().items():
-        yield f"model/{name}", weights
-    for name, buffer in classifier.named_buffers():
-        yield f"model/{name}", buffer

@@ -5,6 +5,7 @@ in the folder metrics.jsonl and, until they are forgotten, checkpoints.
 
 Source: transformers' `Trainer` by its defaults: fused AdamW (betas 0.9 and 0.999, epsilon 1e-8), no decay of biases and
 norms, gradients clipped to a norm, a rate that falls linearly to zero, the last smaller batch kept. Losses equal its own.
+A setting may ask for more: a rate that falls as a cosine and from layer to layer, mixed images, smoothed labels.
 
 Order of the images, and random numbers inside the network, follow from (seed, epoch) and (seed, step) alone: training
 interrupted anywhere and taken up again ends with the same bits. A batch that memory is short for is computed in halves
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -33,7 +34,8 @@ from fmlab.training.batches import TrainingImages
 from fmlab.training.checkpoints import Checkpoints, DamagedCheckpoint, Progress
 from fmlab.training.device import Statistics, accelerated, is_out_of_memory, reproducible, unfuse_attention
 from fmlab.training.journal import Clock, Ledger, Metrics
-from fmlab.training.network import Classifier
+from fmlab.training.mixing import draw_mixture, soft_targets
+from fmlab.training.network import INSIDE, Classifier, layer_shares
 
 CHECKPOINT_SECONDS = 30.0
 CHECKPOINT_SHARE = 0.05  # of the time may go into writing them; then they are written more seldom
@@ -47,8 +49,13 @@ class Setting(Protocol):
     weight_decay: float
     batch: int
     warmup: float  # share of all steps
-    gradient_norm: float
+    gradient_norm: float  # 0: not clipped
     precision: Precision
+    schedule: Literal["linear", "cosine"]
+    layer_decay: float
+    mixup: float
+    cutmix: float
+    smoothing: float
     plain: dict[str, Any]
 
     def epochs_for(self, items: int) -> int:
@@ -135,22 +142,31 @@ def batches_of(items: int, batch: int, seed: int, epoch: int) -> list[np.ndarray
 
 
 def learning_rate(setting: Setting, step: int, steps: int) -> float:
-    """Of a step (counted from 0): linearly up from zero during the warm-up, then linearly down to zero."""
-    warmup = math.ceil(setting.warmup * steps)
+    """Of a step (counted from 0): linearly up from zero during the warm-up, then linearly or as a cosine down to zero."""
+    cosine = setting.schedule == "cosine"
+    # A share that is whole epochs, as 5 of 200, is meant to give whole epochs, whatever its last bit.
+    warmup = round(setting.warmup * steps) if cosine else math.ceil(setting.warmup * steps)
     if step < warmup:
         return setting.learning_rate * (step / max(1, warmup))
-    return setting.learning_rate * max(0.0, (steps - step) / max(1, steps - warmup))
+    left = max(0.0, (steps - step) / max(1, steps - warmup))
+    return setting.learning_rate * ((1 - math.cos(math.pi * left)) / 2 if cosine else left)
 
 
-def parameter_groups(classifier: Classifier, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices and kernels decay; biases, norms, tokens and tables of positions do not."""
+def parameter_groups(classifier: Classifier, weight_decay: float, layer_decay: float = 1.0) -> list[dict[str, Any]]:
+    """Matrices and kernels decay; biases, norms, tokens and tables of positions do not.
+
+    `share` of a group is that of the learning rate which it gets (`fmlab.training.network.layer_shares`).
+    """
     spared = getattr(classifier.encoder.network, "no_weight_decay", set)()
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
-    for name, weights in classifier.trainable().items():
-        groups[weights.ndim > 1 and name.removeprefix("encoder.network.") not in spared].append(weights)
+    trained = classifier.trainable()
+    shares = dict.fromkeys(trained, 1.0) if layer_decay == 1 else layer_shares(classifier, layer_decay)
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {(True, 1.0): [], (False, 1.0): []}
+    for name, weights in trained.items():
+        decays = weights.ndim > 1 and name.removeprefix(INSIDE) not in spared
+        groups.setdefault((decays, shares[name]), []).append(weights)
     return [
-        {"params": params, "weight_decay": weight_decay if decays else 0.0}
-        for decays, params in groups.items()
+        {"params": params, "weight_decay": weight_decay if decays else 0.0, "share": share}
+        for (decays, share), params in groups.items()
         if params
     ]
 
@@ -181,7 +197,7 @@ class _Training:
         if self._device.type == "cpu" and setting.precision == "bf16":
             unfuse_attention(classifier)
         self._weights = list(classifier.trainable().values())
-        groups = parameter_groups(classifier, setting.weight_decay)
+        groups = parameter_groups(classifier, setting.weight_decay, setting.layer_decay)
         self._optimizer = torch.optim.AdamW(groups, setting.learning_rate, BETAS, EPSILON, fused=True)
         self._statistics = Statistics(classifier)
         self._labels = torch.from_numpy(np.asarray(labels, np.int64))
@@ -252,9 +268,9 @@ class _Training:
     def _step(self, epoch: int, pixels: Tensor, targets: Tensor) -> None:
         rate = learning_rate(self._setting, self._progress.step, self._steps)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         loss = self._gradients(pixels.to(self._device, non_blocking=True), targets)
-        norm = self._accelerator.clip_grad_norm_(self._weights, self._setting.gradient_norm)
+        norm = self._accelerator.clip_grad_norm_(self._weights, self._setting.gradient_norm or math.inf)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self._progress = replace(self._progress, step=self._progress.step + 1)
@@ -290,10 +306,22 @@ class _Training:
         torch.manual_seed(_step_seed(self._seed, self._progress.step))
         self._statistics.note()
         total = torch.zeros((), device=self._device)
-        size = self._progress.micro_batch
-        for part, wanted in zip(pixels.split(size), targets.split(size), strict=True):
+        size, setting = self._progress.micro_batch, self._setting
+        mixture = draw_mixture(
+            setting.mixup, setting.cutmix, (pixels.shape[1], pixels.shape[2]), self._seed, self._progress.step
+        )
+        # Mixed as a whole before it is cut in parts: the partners of a part stand elsewhere in the batch.
+        partners = pixels if mixture is None else pixels.flip(0)
+        wanted_of_all = targets
+        if mixture is not None or setting.smoothing:
+            share = 1.0 if mixture is None else mixture.share
+            wanted_of_all = soft_targets(targets, self._classifier.head.out_features, share, setting.smoothing)
+        parts = zip(pixels.split(size), partners.split(size), wanted_of_all.split(size), strict=True)
+        for part, others, wanted in parts:
             self.before_forward(len(wanted))
             images = normalised(part, self._images.spec, self._channels_last)
+            if mixture is not None:
+                images = mixture.applied(images, normalised(others, self._images.spec, self._channels_last))
             with self._accelerator.autocast():
                 logits = self._classifier(images)
             loss = cross_entropy(logits.float(), wanted, reduction="sum") / len(targets)

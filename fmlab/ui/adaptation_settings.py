@@ -14,7 +14,22 @@ import streamlit as st
 from pydantic.fields import FieldInfo
 
 from fmlab.adapt.configs import ADAPTATIONS, Trained, adaptation_from
-from fmlab.adapt.recipes import BATCH, QUICK_SAMPLES, QUICK_SIZE, SAMPLES, SCRATCH_BATCH, SCRATCH_DECAY, usual_rate
+from fmlab.adapt.recipes import (
+    BATCH,
+    FETAL_BATCH,
+    FETAL_CUTMIX,
+    FETAL_DECAY,
+    FETAL_EPOCHS,
+    FETAL_LAYER_DECAY,
+    FETAL_MIXUP,
+    FETAL_SMOOTHING,
+    QUICK_SAMPLES,
+    QUICK_SIZE,
+    SAMPLES,
+    SCRATCH_BATCH,
+    SCRATCH_DECAY,
+    usual_rate,
+)
 from fmlab.backbones.cards import BackboneCard
 from fmlab.plots.wording import adaptation_name
 from fmlab.studies.spelling import read_value
@@ -26,14 +41,30 @@ LABELS = {
     "blocks": "Last blocks",
     "augment": "Tilt and stretch anew each time",
     "flip": "Mirror half of them",
+    "smoothing": "Label smoothing",
 }
 LEFT_OUT = ("kind", "gap", "max_iterations", "prompts")
 EXPLAINED = {
     "samples": "At least, in all epochs together",
     "epochs": "max(1, images seen / images of the subset, rounded up), unless a number is given",
     "input_size": "Pixels",
+    "layer_decay": "Share of the learning rate that a layer has of the next one's",
+    "mixup": "Images blended with each other: parameter of the Beta distribution",
+    "cutmix": "Boxes of one image put into another: parameter of the Beta distribution",
+    "smoothing": "Share of a label that is spread over all classes",
 }
 RECIPE = "the recipe's"
+# What an empty field stands for under the fetal study's recipe.
+FETAL_HINTS = {
+    "weight_decay": f"{FETAL_DECAY:g}",
+    "batch": str(FETAL_BATCH),
+    "samples": "by epochs",
+    "epochs": str(FETAL_EPOCHS),
+    "layer_decay": f"{FETAL_LAYER_DECAY:g}",
+    "mixup": f"{FETAL_MIXUP:g}",
+    "cutmix": f"{FETAL_CUTMIX:g}",
+    "smoothing": f"{FETAL_SMOOTHING:g}",
+}
 FIELD_WIDTH = 140
 
 
@@ -74,6 +105,8 @@ def _fields(kind: str, usual: Mapping[str, Any], cards: Sequence[BackboneCard]) 
                 )
             else:
                 value = _typed(label, key, _hint(kind, name, default, cards, settings.get("recipe")), default)
+            if value is None:
+                value = usual.get(name)
             if value is not None:
                 settings[name] = value
     return settings
@@ -114,10 +147,13 @@ def _hint(
         "samples": f"{QUICK_SAMPLES if quick else SAMPLES:,}",
         "epochs": "as in Tables 5, 6" if recipe == "paper-epochs" else "by images seen",
         "input_size": str(QUICK_SIZE) if quick else "as preprocessed",
+        "layer_decay": "1",
+        **dict.fromkeys(("mixup", "cutmix", "smoothing"), "0"),
     }
+    hints |= FETAL_HINTS if recipe == "fetal" else {}
     if name != "learning_rate":
         return hints.get(name, RECIPE), EXPLAINED.get(name)
-    trained = adaptation_from(kind)
+    trained = adaptation_from({"kind": kind} | ({"recipe": recipe} if recipe else {}))
     rates = {card.key: usual_rate(trained, card) for card in cards} if isinstance(trained, Trained) else {}
     numbers = sorted({rate for rate, _ in rates.values()})
     shown = " to ".join(f"{number:g}" for number in dict.fromkeys((numbers[0], numbers[-1]))) if numbers else RECIPE

@@ -18,7 +18,11 @@ from fmlab.ui.dataset_tables import image_facts
 from fmlab.ui.pictures import Tile, data_url, gallery
 
 FRAMES_OFFERED = 6  # per class
-STYLES: dict[Style, str] = {"native": "As its authors meant", "paper": "The study's 256 → 224"}
+STYLES: dict[Style, str] = {
+    "native": "As its authors meant",
+    "paper": "Limited-data study: 256 → 224",
+    "squash": "Fetal study: squashed to 224",
+}
 
 
 def what_they_see(home: Home, cards: Sequence[BackboneCard]) -> None:

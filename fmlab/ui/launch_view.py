@@ -34,6 +34,7 @@ from fmlab.studies.presets import (
     usual_baselines,
     usual_folds,
 )
+from fmlab.studies.seen import seen_backbones
 from fmlab.studies.spelling import read_baselines, read_sizes, spelt_baselines
 from fmlab.ui import links, session
 from fmlab.ui.adaptation_settings import choose_adaptation_settings
@@ -44,10 +45,17 @@ MODES: dict[Mode, str] = {
     "probe": "Linear probe",
     "finetune": "Finetuning",
     "all-data": "All data",
+    "fetal-probe": "Fetal: probe",
+    "fetal-finetune": "Fetal: finetuning",
+    "fetal-few-shot": "Fetal: few-shot",
     "demo": "Demo",
 }
 SCHEMES: dict[Scheme, str] = {"sequences": "Sequences per class", "images": "Images at random"}
-STYLES: dict[Style, str] = {"native": "As each backbone's authors meant", "paper": "The study's 256 → 224"}
+STYLES: dict[Style, str] = {
+    "native": "As each backbone's authors meant",
+    "paper": "Limited-data study: 256 → 224",
+    "squash": "Fetal study: squashed to 224",
+}
 
 
 def choose_preset() -> Preset:
@@ -122,10 +130,13 @@ def choose_settings(home: Home, store: Store, dataset: Dataset, preset: Preset) 
         changes |= budget
     with st.expander("Images", icon=":material/image:"):
         changes |= _choose_preprocessing(dataset, preset)
-    if audit_of(home, store, dataset).leaks:
+    leaks = audit_of(home, store, dataset).leaks
+    seen = seen_backbones(home, dataset, changes["folds"], changes["backbones"])
+    if leaks or seen:
+        why = "The split leaks" if leaks else f"Pretrained on what is tested: {escaped(', '.join(seen))}"
         changes["allow_leaking"] = (
             st.text_input(
-                f"The split leaks. Type {dataset.name} to accept that its numbers will be too good",
+                f"{why}. Type {dataset.name} to accept that its numbers will be too good",
                 key=f"allow_leaking_{dataset.name}",
                 width=480,
             )

@@ -18,7 +18,7 @@ from fmlab.studies.paper import PRINTED_TABLE_3, printed_adaptation
 from fmlab.studies.scoring import test_sets
 
 LEVELS = ("image_accuracy", "sequence_accuracy")
-AVERAGED = ("balanced_accuracy", "macro_f1")
+AVERAGED = ("balanced_accuracy", "macro_f1", "auroc")
 MAJORITY_ROW = "majority class"
 
 
@@ -41,6 +41,7 @@ def majority_rates(table: pd.DataFrame, measure: str, of_sequences: Mapping[str,
         "balanced_accuracy": 1 / classes,
         # That class has recall 1 and the share as its precision; every other class has an F1 of 0.
         "macro_f1": 2 * shares / (1 + shares) / classes,
+        "auroc": 0.5 + 0 * shares,  # equal scores rank as chance does
     }[measure]
     return {str(name): float(rate) for name, rate in rates.items() if name in first.index}
 
@@ -121,8 +122,8 @@ def support_sentences(
             absent = [name for name in classes if name not in present]
             named = f" (no images of {', '.join(absent)})" if absent else ""
             sentences.append(
-                f"On {test_set_name(str(test_set))}, balanced accuracy and macro-F1 average over the {counted} of "
-                f"{len(classes)} classes that it has{named}."
+                f"On {test_set_name(str(test_set))}, balanced accuracy, macro-F1 and AUROC average over the {counted} "
+                f"of {len(classes)} classes that it has{named}."
             )
     return sentences
 

@@ -19,6 +19,7 @@ KEY_SHOWN = 8  # characters of a run's key
 KINDS = {
     "adapt": "Probe",
     "train": "Training",
+    "pretrain": "Pretraining",
     "audit": "Audit",
     "project": "Map",
     "suspects": "Label check",

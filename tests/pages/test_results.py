@@ -461,7 +461,7 @@ def test_what_a_cell_and_a_dot_mean():
     truth = np.array([0, 0, 1, 1])
     test = TestSet("T1", rows, truth, np.arange(4), truth)
     answers = np.array([[0, 1, 1, 1], [1, 1, 1, 0]])
-    scored = Scored(("r0", "r1"), ("A", "B"), np.eye(2)[answers], test)
+    scored = Scored(("r0", "r1"), ("A", "B"), np.eye(2)[answers], test, ("logistic", "logistic"))
 
     def found(truth, answer):
         return meant(scored, "image", truth, answer).astype(int).tolist()
@@ -527,7 +527,7 @@ def test_the_majority_class_in_every_measure(study):
 
 def test_absent_classes_are_named(study):
     assert support_sentences(study.table, study.dataset) == [
-        "On T2, balanced accuracy and macro-F1 average over the 2 of 3 classes that it has (no images of C)."
+        "On T2, balanced accuracy, macro-F1 and AUROC average over the 2 of 3 classes that it has (no images of C)."
     ]
 
 

@@ -263,6 +263,7 @@ def test_the_interval_draws_the_same_patients_under_both_truths(mini):
         ("sequence_accuracy", [2 / 3, 1], [1, 1 / 2]),
         ("balanced_accuracy", [(2 / 4 + 1 / 2) / 2, 1], [7 / 8, (1 + 2 / 4) / 2]),
         ("macro_f1", [(4 / 7 + 2 / 5) / 2, 1], [(2 / 3 + 6 / 7) / 2, (2 / 4 + 4 / 6) / 2]),
+        ("auroc", [6 / 8, 1], [1, 1]),  # of x 0.9 is left, above all that are y
     ],
 )
 def test_every_measure_can_be_set_beside_itself(mini, measure, original, corrected):
@@ -286,7 +287,7 @@ def test_what_cannot_be_compared_is_said(mini):
     with pytest.raises(BadInput, match="Name a version"):
         relabelled(home, store, "study", ORIGINAL)
     with pytest.raises(BadInput, match="cannot be compared"):
-        relabelled(home, store, "study", "v2", "auroc")
+        relabelled(home, store, "study", "v2", "kappa")
     publish(store, dataset, "v3", {names[image]: None for image in LABELS}, "", ANNA)
     with pytest.raises(BadInput, match="every image of T1"):
         relabelled(home, store, "study", "v3")
@@ -333,6 +334,6 @@ def test_the_export_has_a_file_for_every_version(mini, tmp_path):
     written, _ = export(home, store, "study", tmp_path / "out")
     assert "labels-v2.csv" in {path.name for path in written}
     table = pd.read_csv(tmp_path / "out" / "labels-v2.csv")
-    assert len(table) == 4 * 2  # measures, backbones
+    assert len(table) == 5 * 2  # measures, backbones
     row = table.query("measure == 'image_accuracy' and backbone == 'pixels-24'").iloc[0]
     assert (row["original"], row["corrected"]) == (pytest.approx(0.5), pytest.approx(0.8))

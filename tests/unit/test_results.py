@@ -17,7 +17,7 @@ from fmlab.predictions import Predictions, read_predictions, write_predictions
 from fmlab.runs.queue import Queue
 from fmlab.runs.records import Actor, RunRequest
 from fmlab.runs.store import open_store
-from fmlab.studies.results import curve, majority_rates, results
+from fmlab.studies.results import MEASURES, curve, majority_rates, results
 from fmlab.studies.scoring import confusion, interval_table, item_table, per_class, per_site
 from fmlab.studies.summary import summary
 
@@ -87,8 +87,10 @@ def test_every_measure_by_hand(mini):
     assert first["balanced_accuracy"] == pytest.approx((2 / 4 + 1 / 2) / 2)
     # F1 of x: 2·2 / (2·2 + 1 + 2); of y: 2·1 / (2·1 + 2 + 1)
     assert first["macro_f1"] == pytest.approx((4 / 7 + 2 / 5) / 2)
+    # Of x 0.9, 0.4, 0.2 and 0.7 against 0.1 and 0.6: six of eight pairs in order; y is its mirror image.
+    assert first["auroc"] == pytest.approx(6 / 8)
     assert first["majority_rate"] == pytest.approx(4 / 6)
-    assert second[["image_accuracy", "sequence_accuracy", "balanced_accuracy", "macro_f1"]].tolist() == [1, 1, 1, 1]
+    assert second[list(MEASURES)].tolist() == [1, 1, 1, 1, 1]
 
 
 def test_the_curve_is_the_mean_over_seeds_with_its_t_interval(mini):
@@ -103,7 +105,7 @@ def test_the_curve_is_the_mean_over_seeds_with_its_t_interval(mini):
     alone = curve(table.head(1)).iloc[0]
     assert alone["low"] == alone["mean"] == alone["high"]
     with pytest.raises(BadInput, match="is not measured"):
-        curve(table, "auroc")
+        curve(table, "kappa")
 
 
 def test_confusion_sums_over_runs_with_the_truth_in_rows(mini):

@@ -25,6 +25,7 @@ from fmlab.runs.records import Actor, RunRequest
 from fmlab.runs.store import open_store
 from fmlab.settings import Home
 from fmlab.studies.calibration import calibration_of
+from fmlab.studies.comparison import differences
 from fmlab.studies.configs import study_config
 from fmlab.studies.efficiency import cost, pareto_front
 from fmlab.studies.export import FILES
@@ -140,6 +141,13 @@ def test_runs_under_resamples_are_the_paired_differences(mini):
     whole = resampled_runs(home, store, one, "T1", "macro_f1")
     assert whole.values[0] == pytest.approx(results_of(table, one[0])["macro_f1"])
     assert whole.values[0] == pytest.approx(macro_f1(np.array([[16, 4], [4, 16]])))
+    areas = [resampled_runs(home, store, runs, "T1", "auroc") for runs in (one, other)]
+    assert areas[0].values[0] == pytest.approx(results_of(table, one[0])["auroc"])
+    gap = differences(home, store, table, STRONG, WEAK, "T1", "auroc").set_index("size").loc[4]
+    assert gap["difference"] == pytest.approx(areas[0].values[0] - areas[1].values[0])
+    drawn = areas[0].drawn[:, 0] - areas[1].drawn[:, 0]
+    assert (gap["low"], gap["high"]) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.01)
+    assert gap["low"] < gap["difference"] < gap["high"]
 
 
 def results_of(table, run):

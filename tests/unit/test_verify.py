@@ -232,6 +232,7 @@ def test_the_preprocessing_in_words(home):
     assert verify(card.model_copy(update={"files": ("absent.pt",)}), home).card_text.splitlines() == [
         "Native: whole image squashed to 480×480 px, bicubic",
         "Paper: shorter side to 256 px, centre 224×224, bicubic",
+        "Squash: whole image squashed to 224×224 px, bicubic",
         "Mean: 0.485 0.456 0.406, per channel of an image from 0 to 1",
         "Std: 0.229 0.224 0.225",
         "Grey: repeated to three channels",
