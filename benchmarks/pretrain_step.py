@@ -2,7 +2,7 @@
 
 Both: ViT-Ti/16, 2×96 + 8×48 grey crops, a shared head with the same numbers of prototypes, class tokens, masked patches
 and KoLeo, a centred teacher, drop path 0.3, AdamW, batches of 32 from pictures in memory; crops are part of the step.
-bf16 is measured only where the processor multiplies matrices in it (AMX), or on a GPU.
+bf16 is measured only where the processor multiplies matrices in it (AMX or AVX-512), or on a GPU.
 
 Measured in turn, a few steps each, round by round; the first round warms up. Ratios are medians over rounds.
 """
@@ -162,7 +162,7 @@ def seconds(work: Callable[[int], None], steps: int, device: torch.device) -> fl
 def fast_in_bf16() -> bool:
     """Whether the processor multiplies matrices in bf16."""
     facts = Path("/proc/cpuinfo")
-    return facts.exists() and "amx_bf16" in facts.read_text()
+    return facts.exists() and any(name in facts.read_text() for name in ("amx_bf16", "avx512_bf16"))
 
 
 def measured(prototypes: int, precision: str, device: torch.device, steps: int, spent: np.ndarray) -> dict:

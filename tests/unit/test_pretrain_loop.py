@@ -112,6 +112,22 @@ def test_a_checkpoint_of_another_pretraining_is_refused(tmp_path):
         run(setting_of("mae", learning_rate=1e-5), tmp_path)
 
 
+def test_a_damaged_checkpoint_begins_again_with_the_same_result(tmp_path, monkeypatch):
+    whole, losses = run(setting_of("mae"), tmp_path / "whole")
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SHARE", math.inf)
+    asked = iter(range(100))
+    with pytest.raises(Cancelled):
+        run(setting_of("mae"), tmp_path / "cut", cancelled=lambda: next(asked) == 4)
+    (kept,) = (tmp_path / "cut" / "checkpoints").glob("*.safetensors")
+    kept.write_bytes(kept.read_bytes()[:1000])
+    said = []
+    again, repeated = run(setting_of("mae"), tmp_path / "cut", log=said.append)
+    assert "begins again" in said[0]
+    assert repeated == losses
+    assert all(torch.equal(one, other) for (_, one), (_, other) in zip(whole.kept(), again.kept(), strict=True))
+
+
 def test_memory_that_is_short_names_the_largest_batch_that_fits(tmp_path):
     def short(images):
         if images > 5:
@@ -153,6 +169,19 @@ def test_a_collapse_stops_it_and_says_which_number_told(tmp_path):
     assert health["state"] == "collapsed"
     assert health["sentence"] == str(caught.value)
     assert health["step"] < 400
+
+
+def test_dinov2_without_centring_and_koleo_collapses_and_is_stopped(tmp_path):
+    """Nothing keeps the teacher from giving all images one answer."""
+    setting = setting_of("dinov2", warmup=0.0, steps=600, learning_rate=3e-3)
+    numbers = replace(setting.distillation, centring="none", koleo=0.0, patches=0.0, momentum=(0.9, 1.0))
+    setting = replace(setting, distillation=replace(numbers, batch_norm=False, teacher_temperature=(0.07, 0.07)))
+    method = build_method(setting, 600)
+    with reproducible(torch.device("cpu")), accelerated(torch.device("cpu"), "fp32") as accelerator:
+        given = (method, NoisyViews(setting, method), setting, Length(600, 1), accelerator, tmp_path, {}, Calls())
+        with pytest.raises(Collapsed, match="prototype"):
+            pretrain(*given)
+    assert read_lines(tmp_path / METRICS)[-1]["step"] < 600
 
 
 def test_rates_follow_layer_patch_and_prototypes():
