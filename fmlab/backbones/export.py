@@ -1,7 +1,8 @@
 """Export: the weights of a backbone as one file that other people's code reads, in timm's key layout or in DINOv2's.
 
-In: a backbone of the catalogue whose weights are on this disk. Out: a `.safetensors` file of float32 tensors; what names
-and shapes do not tell (architecture, preprocessing, licence) stands in its header. Imports torch.
+In: a backbone of the catalogue whose weights are on this disk. Out: a `.safetensors` file of float32 tensors, or float16
+at half the size; what names and shapes do not tell (architecture, preprocessing, licence) stands in its header. Imports
+torch.
 
 DINOv2's layout (facebookresearch/dinov2, `models/vision_transformer.py`) has positions for the class token and the
 patches, a mask token, and in every block two scales; registers are inserted after the positions were added. What a
@@ -35,8 +36,10 @@ DINOV2_EPS = 1e-6  # of its norms
 DINOV2_MLP_RATIO = 4
 
 
-def export_backbone(home: Home, key: str, layout: ExportLayout, out: Path) -> BackboneCard:
+def export_backbone(home: Home, key: str, layout: ExportLayout, out: Path, half: bool = False) -> BackboneCard:
     """Write the weights of a backbone to the new file `out`; returns the card of what was written.
+
+    `half`: as float16. Features then differ in the third digit or so.
 
     Raises `NotFound` for a key that there is not, `BadWeights` where its weights are not on this disk, `NameTaken` where
     `out` exists, `BadInput` for a network that the layout has no words for.
@@ -47,9 +50,13 @@ def export_backbone(home: Home, key: str, layout: ExportLayout, out: Path) -> Ba
         raise NameTaken(f"{out} exists already; choose another file.")
     card = find_backbone(home, key)
     tensors = exported_tensors(_encoder(card, home), layout, card)
-    content = save(
-        {name: value.detach().clone().contiguous() for name, value in tensors.items()}, _header(card, layout)
-    )
+    written = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
+    if half:
+        written = {name: value.half() if value.is_floating_point() else value for name, value in written.items()}
+        lost = [name for name, value in written.items() if not torch.isfinite(value.float()).all()]
+        if lost:
+            raise BadInput(f"{lost[0]} of {key} has numbers that float16 cannot hold; export it as it is.")
+    content = save(written, _header(card, layout))
     try:
         write_bytes(out, content)
     except OSError as error:

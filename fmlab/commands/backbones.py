@@ -207,12 +207,13 @@ def export_weights(
     key: str,
     layout: Annotated[str, typer.Option(help="timm, or dinov2: how the tensors are named.")],
     out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
+    half: Annotated[bool, typer.Option("--half", help="As float16: half the size, nearly the same features.")] = False,
     home: HomeOption = None,
 ) -> None:
     """Write a backbone's weights for other people's code, in timm's key layout or in DINOv2's."""
     from fmlab.backbones import export  # torch: no other command needs it
 
-    card = export.export_backbone(home_of(home), key, layout, out)
+    card = export.export_backbone(home_of(home), key, layout, out, half)
     spec, means = card.spec, ",".join(f"{value:g}" for value in card.spec.mean)
     say(
         f"{key} was written; its licence: {card.licence_weights or 'unknown'}. It takes images of {spec.size} pixels "

@@ -14,7 +14,7 @@ from fmlab.pretrain.images import PretrainImages
 from fmlab.pretrain.loop import EVALUATIONS, Length, Wanted
 from fmlab.pretrain.methods import build_method
 from fmlab.pretrain.recipes import PretrainSetting
-from fmlab.pretrain.step import optimizer_for, placed, take_step
+from fmlab.pretrain.step import optimizer_for, placed, readied, take_step
 
 PROVISIONAL_STEPS = 1000  # of the schedules while the speed is measured
 WARM_UP, LEAST_STEPS, LEAST_SECONDS = 2, 4, 8.0  # of a measurement
@@ -34,7 +34,7 @@ def fitting_length(
 
 def seconds_per_step(setting: PretrainSetting, images: PretrainImages, accelerator: Accelerator) -> float:
     """Measured, the waiting for crops included."""
-    method = build_method(setting, PROVISIONAL_STEPS).to(accelerator.device).train()
+    method = readied(build_method(setting, PROVISIONAL_STEPS), setting, accelerator)
     optimizer = optimizer_for(method, setting)
     share = setting.batch // accelerator.num_processes
     positions = np.arange(setting.batch) % len(images)

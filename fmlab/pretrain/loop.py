@@ -30,9 +30,9 @@ from fmlab.pretrain.measures import feature_signals
 from fmlab.pretrain.method import Method, Outcome, PretrainBatch, numbers
 from fmlab.pretrain.recipes import PretrainSetting
 from fmlab.pretrain.schedules import cosine
-from fmlab.pretrain.step import optimizer_for, placed, take_step
+from fmlab.pretrain.step import optimizer_for, placed, readied, take_step
 from fmlab.training.checkpoints import Checkpoints, DamagedCheckpoint, Progress
-from fmlab.training.device import is_out_of_memory, unfuse_attention
+from fmlab.training.device import is_out_of_memory
 from fmlab.training.journal import Clock
 
 CHECKPOINT_SECONDS = 60.0
@@ -158,9 +158,7 @@ class _Run:
     ) -> None:
         self._batches, self._setting, self._steps, self._calls = batches, setting, length.steps, calls
         self._accelerator, self._folder, self._first = accelerator, folder, accelerator.is_main_process
-        self._method = method.to(accelerator.device).train()
-        if accelerator.device.type == "cpu" and setting.precision == "bf16":
-            unfuse_attention(method)
+        self._method = readied(method, setting, accelerator)
         self._optimizer = optimizer_for(method, setting)
         several = accelerator.num_processes > 1
         self._forward = DistributedDataParallel(self._method) if several else self._method

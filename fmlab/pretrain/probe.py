@@ -8,8 +8,9 @@ cross-validation by patient. The images are decoded once, at the network's size,
 used: as evenly from all patients as they have images, because it is patients who make an interval narrow.
 
 Sources: nearest neighbours as M. Caron et al., DINO, ICCV 2021, appendix F.1 (`fmlab.adapt.knn`: cosine, k = 20,
-T = 0.07); the linear classifier is `fmlab.adapt.linear_svm` on features scaled by the training images' mean and
-deviation, so that the small features of a random start are not at a disadvantage.
+T = 0.07); the linear classifier is `fmlab.adapt.linear_svm` on features that are centred on the training images and divided
+by one number, the root of their total variance, so that small features are not at a disadvantage. One number for all
+dimensions: scaled each by itself, raw pixels at the dark border of a sector would outweigh those of the picture.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +39,7 @@ from fmlab.settings import Home
 
 MOST = 3000  # images on each side: the interval hardly narrows beyond it, and a checkpoint must not wait
 FOLDS = 5
-LINEAR = LinearSVM(C=0.01)  # on scaled features; 1.0 fits every one of a few hundred images, and its noise
+LINEAR = LinearSVM(C=1.0)  # on features whose total variance is 1
 
 Encode = Callable[[Tensor], Tensor]
 
@@ -192,8 +193,8 @@ class LabelledImages:
         for train, test in self._parts:
             known, asked = features[train], features[test]
             if scaled:
-                shift, scale = known.mean(axis=0, dtype=np.float64), known.std(axis=0, dtype=np.float64)
-                scale = np.where(scale > 0, scale, 1)
+                shift, variance = known.mean(axis=0, dtype=np.float64), known.var(axis=0, dtype=np.float64).sum()
+                scale = np.sqrt(variance) if variance > 0 else 1.0
                 known, asked = (((part - shift) / scale).astype(np.float32) for part in (known, asked))
             everything = [np.arange(len(train))]
             fits = fit_and_score(adaptation, known, self.labels[train], len(self.classes), everything, asked)

@@ -241,7 +241,7 @@ RECIPES: dict[tuple[RecipeName, Method], _Recipe] = {
     ("small", "simsiam"): replace(
         _SIMSIAM, **_SMALL, numbers={"siamese": Siamese(projection=512, prediction=128)}
     ),
-    ("small", "simclr"): replace(_SIMCLR, **_SMALL, numbers={"contrast": Contrast(hidden=512)}),
+    ("small", "simclr"): replace(_SIMCLR, **_SMALL, numbers={"contrast": Contrast(temperature=0.1, hidden=512)}),
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import torch
 from fmlab.backbones.added import WEIGHTS_FILE, check_free, facts_of, keep
 from fmlab.backbones.cards import BackboneCard
 from fmlab.backbones.encoders import TimmEncoder
+from fmlab.data.manifest import open_dataset
 from fmlab.data.preprocessing import InputSpec
 from fmlab.files import write_json, written_aside
 from fmlab.pretrain.configs import Pretraining
@@ -31,6 +32,7 @@ from fmlab.settings import Home
 STORY = "pretraining.json"
 ANSWERS = "probe.parquet"
 
+SIMULATED = "pretrained on simulated images: no evidence about real data"
 NAMES = {"dinov2": "DINOv2", "mae": "MAE", "simsiam": "SimSiam", "simclr": "SimCLR"}
 
 
@@ -60,11 +62,11 @@ def keep_result(home: Home, kept: Kept, method: Method, found: Found) -> dict[st
     encoder = TimmEncoder(*architecture_of(kept.setting), kept.setting.start and kept.setting.start.norm_eps)
     tensors = {name: value.detach().float().cpu().contiguous() for name, value in method.encoder().state_dict().items()}
     encoder.network.load_state_dict(tensors)
-    keep(home, card_of(kept, encoder, method.feature), tensors)
+    keep(home, card_of(home, kept, encoder, method.feature), tensors)
     return _result(kept, found)
 
 
-def card_of(kept: Kept, encoder: TimmEncoder, feature: str) -> BackboneCard:
+def card_of(home: Home, kept: Kept, encoder: TimmEncoder, feature: str) -> BackboneCard:
     """The row of the catalogue."""
     asked, setting = kept.asked, kept.setting
     architecture, options = architecture_of(setting)
@@ -97,6 +99,7 @@ def card_of(kept: Kept, encoder: TimmEncoder, feature: str) -> BackboneCard:
         domain="medical",
         pretraining=f"{sets}, self-supervised ({NAMES[setting.method]})",
         pretraining_images=len(kept.frames.rows),
+        caution=SIMULATED if any(open_dataset(home, source.dataset).card.synthetic for source in asked.sources) else "",
         note=" ".join(notes),
     )
 

@@ -12,7 +12,7 @@ from fmlab.studies.audits import audit_of
 from fmlab.studies.configs import StudyConfig
 from fmlab.studies.differences import differences_from_paper
 from fmlab.studies.grid import Grid, lay_out
-from fmlab.studies.remarks import LEAK_NOTE, seen_note
+from fmlab.studies.remarks import LEAK_NOTE, caution_notes, seen_note
 from fmlab.studies.seen import seen_in, seen_sentences
 
 
@@ -30,6 +30,7 @@ def launch(home: Home, store: Store, config: StudyConfig, by: Actor) -> StudyRec
         notes.append(f"{LEAK_NOTE}; its numbers are too good.")
     if seen := seen_in(home, grid):
         notes.append(seen_note(seen))
+    notes += caution_notes(grid.cards)
     return store.add_study(config.name, config.plain(), grid.requests, notes, by)
 
 

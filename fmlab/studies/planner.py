@@ -40,6 +40,7 @@ from fmlab.studies.grid import Grid, lay_out
 from fmlab.studies.launch import refuse_leaks, refuse_seen
 from fmlab.studies.needed import count_embedded, is_tested, learnt_counts, roles_of, state_of
 from fmlab.studies.presets import FETAL, PRESETS, QUICK
+from fmlab.studies.remarks import caution_notes
 from fmlab.studies.resources import free_disk, free_memory, gpu_memory
 
 FROZEN = "frozen"
@@ -113,7 +114,11 @@ def plan(home: Home, store: Store, config: StudyConfig) -> Plan:
         cached=sum(each.cells_cached for each in rows),
         dropped=grid.dropped,
         differences=differences,
-        warnings=(*_unaudited(home, store, grid), *_warnings(grid, rows, names[0], bool(differences))),
+        warnings=(
+            *_unaudited(home, store, grid),
+            *caution_notes(grid.cards),
+            *_warnings(grid, rows, names[0], bool(differences)),
+        ),
         backbones=rows,
         devices=names,
         disk_bytes=disk,

@@ -238,6 +238,8 @@ def card_facts(card: BackboneCard, latency: MeasuredLatency | None) -> dict[str,
 
 def small_print(card: BackboneCard) -> None:
     """What else is known, and what is not."""
+    if card.caution:
+        st.caption(f":material/warning: {escaped(card.caution[0].upper() + card.caution[1:])}.")
     if card.note:
         st.caption(escaped(card.note))
     if card.printed and card.printed.remark:

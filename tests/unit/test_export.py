@@ -127,6 +127,30 @@ def test_what_cannot_be_exported(home, tmp_path, key, layout, error, says):
     assert not (tmp_path / "out.safetensors").exists()
 
 
+def test_half_precision_takes_half_the_bytes_and_gives_nearly_the_same_features(home, tmp_path):
+    card = backbone(home, tmp_path, network(in_chans=1))
+    export_backbone(home, "ours", "timm", tmp_path / "whole.safetensors")
+    export_backbone(home, "ours", "timm", tmp_path / "half.safetensors", half=True)
+    whole, half = ((tmp_path / f"{name}.safetensors").stat().st_size for name in ("whole", "half"))
+    assert half / whole == pytest.approx(0.5, abs=0.02)
+    again = add_backbone(home, tmp_path / "half.safetensors", "again", overrides=SpecOverrides(**GREY))
+    batch = images(1)
+    found, expected = (load_backbone(each, home).features(batch, "cls") for each in (again, card))
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, atol=0.02, rtol=0.02)
+    assert not torch.equal(found, expected)
+
+
+def test_numbers_that_half_precision_cannot_hold_are_refused(home, tmp_path):
+    made = network()
+    with torch.no_grad():
+        made.blocks[0].mlp.fc1.weight[0, 0] = 1e6
+    backbone(home, tmp_path, made)
+    with pytest.raises(BadInput, match="float16 cannot hold"):
+        export_backbone(home, "ours", "timm", tmp_path / "out.safetensors", half=True)
+    assert not (tmp_path / "out.safetensors").exists()
+
+
 def test_no_file_is_overwritten(home, tmp_path):
     (tmp_path / "out.safetensors").write_bytes(b"mine")
     with pytest.raises(NameTaken, match="exists already"):

@@ -6,8 +6,6 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from fmlab.data.writer import CardFacts, DatasetWriter, ImageRow
@@ -57,8 +55,12 @@ def test_both_probes_give_the_answers_of_scikit_learn(home):
     train, test = slice(0, 48), slice(48, None)
     known, asked = features[train], features[test]
     nearest = KNeighborsClassifier(20, weights=lambda far: np.exp((1 - far) / 0.07), metric="cosine", algorithm="brute")
-    linear = make_pipeline(StandardScaler(), LinearSVC(C=0.01, tol=1e-8, max_iter=100_000))
-    expected = [model.fit(known, images.labels[train]).predict(asked) for model in (nearest, linear)]
+    linear = LinearSVC(C=1.0, tol=1e-8, max_iter=100_000)
+    middle, length = known.mean(axis=0), np.sqrt(known.var(axis=0).sum())
+    expected = [
+        nearest.fit(known, images.labels[train]).predict(asked),
+        linear.fit((known - middle) / length, images.labels[train]).predict((asked - middle) / length),
+    ]
     found = images.predicted(features)
     np.testing.assert_array_equal(found[0], expected[0])
     np.testing.assert_array_equal(found[1], expected[1])
@@ -68,6 +70,15 @@ def test_both_probes_give_the_answers_of_scikit_learn(home):
     assert 0 < result.knn < 1  # or the comparison would be empty
     assert result.knn_low < result.knn < result.knn_high
     assert result.plain["low"] == result.knn_low
+
+
+def test_the_linear_probe_knows_no_units_and_is_not_drowned_by_dimensions_that_hardly_vary(home):
+    halves(home)
+    images = labelled(home)
+    told = images.features(halves_of)
+    dark = 1e-5 * np.random.default_rng(0).normal(size=(len(images), 500)).astype(np.float32)
+    assert images.probe(np.concatenate([told, dark], axis=1)).linear == 1
+    np.testing.assert_array_equal(images.predicted(1000 * told)[1], images.predicted(told)[1])
 
 
 # Who is learnt from, who is tested ------------------------------------------------------------------------------------

@@ -27,11 +27,11 @@ from tests.toys import CLASSES, half_bright, halves
 ANNA = Actor("anna", "test")
 
 
-def own_backbone(home, key="own"):
+def own_backbone(home, key="own", **changes):
     """A backbone as a pretraining leaves it, but for its weights, which no launch reads."""
     like = find_backbone(home, "random-vit-tiny")
     facts = {"key": key, "layout": "timm", "seed": None, "floor": False, "files": ("weights.safetensors",)}
-    card = like.model_copy(update=facts)
+    card = like.model_copy(update=facts | changes)
     write_bytes(home.backbones / key / "weights.safetensors", b"these are weights")
     write_bytes(home.backbones / key / "card.json", card.model_dump_json().encode())
     return card
@@ -167,6 +167,16 @@ def test_a_backbone_that_has_seen_nothing_of_it_is_launched_without_a_word(home)
     write_seen(home, "own", rows_of(dataset, "train")[SEEN_COLUMNS])
     record = launch(home, store, study(), ANNA)
     assert remarks_of(record, dataset) == record.notes == ()
+
+
+def test_a_caution_stands_in_the_plan_and_beside_every_number(home):
+    dataset, store = halves(home, patients=12), open_store(home)
+    own_backbone(home, caution="pretrained on simulated images")
+    told = "Beside every number of own: pretrained on simulated images."
+    assert told in plan(home, store, study()).warnings
+    record = launch(home, store, study(), ANNA)
+    assert record.notes == (told,)
+    assert remarks_of(record, dataset) == ("own: pretrained on simulated images",)
 
 
 def test_the_sentence_counts_sequences_where_patients_are_unknown(home):
