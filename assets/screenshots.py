@@ -1,7 +1,7 @@
 """The pictures of the README, taken from the app as it is: `.venv/bin/python -m assets.screenshots [--home HOME]`.
 
 In: a home in which the demo study (`fmlab demo --no-app`) and the quick finetuning study on its phantom are done, and the
-phantom's map under EfficientNet-Lite0 is drawn.
+phantom's map under EfficientNet-Lite0 is drawn; for `pretraining`, one in which a backbone was pretrained.
 Out: one PNG per screen beside this file.
 """
 
@@ -34,6 +34,7 @@ SCREENS = {
     "results": "/results?study=demo",
     "finetuning": "/results?study=phantom-limited-data-finetune-images-quick",
     "embeddings": "/embeddings?dataset=phantom&backbone=efficientnet-lite0&study=demo&colour=Correctness",
+    "pretraining": "/pretraining?section=Watch",
     "review": "/review?study=demo&backbone=efficientnet-lite0&kind=Misclassified&reviewer=anna",
 }
 

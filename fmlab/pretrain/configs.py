@@ -14,7 +14,7 @@ from fmlab.errors import BadInput
 Method = Literal["dinov2", "mae", "simsiam", "simclr"]
 RecipeName = Literal["reference", "fetal", "small"]
 Network = Literal["vit-tiny", "vit-small", "vit-base", "vit-large", "resnet18", "resnet50"]
-PolicyName = Literal["ultrasound", "fetal", "natural", "crops", "simsiam"]
+PolicyName = Literal["ultrasound", "ultrasound-whole", "fetal", "natural", "crops", "simsiam"]
 Flips = Literal["none", "horizontal", "vertical", "both"]
 Fit = Literal["squash", "pad", "crop"]
 

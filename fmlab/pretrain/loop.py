@@ -273,7 +273,7 @@ class _Run:
         # Out here nothing holds on to what the failed pass computed.
         fits = self._largest_that_fits(batch, step) * self._accelerator.num_processes
         advice = (
-            f"The largest batch that fits is {fits}: choose --batch {fits}" if fits > 1 else "Not even 2 images fit"
+            f"The largest batch that fits is {fits}: take that one" if fits > 1 else "Not even 2 images fit"
         )
         raise WorkFailed(
             f"Memory is short for a batch of {self._setting.batch} ({reason}). {advice}, or a smaller network or crop."

@@ -11,7 +11,8 @@ Sources, read in their code:
 - `simsiam`: SimSiam, `main_simsiam.py`. `crops`: MAE, `main_pretrain.py`: crop and horizontal flip alone.
 - `ultrasound` is ours. What a gain, a compression curve or another day changes is varied: brightness, contrast, gamma,
   noise, the tilt of the probe, mild blur. What would make another picture of it is not: grey levels are never inverted,
-  and left and right are kept apart unless a person chooses flips.
+  and left and right are kept apart unless a person chooses flips. `ultrasound-whole` is the same with crops that keep
+  nearly all of the picture, for images whose framing tells what they show, as standard views.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -51,20 +52,23 @@ class Policy:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
+_ULTRASOUND = Policy(
+    "ultrasound",
+    brightness=0.3,
+    contrast=0.3,
+    gamma=0.3,  # 0.74 … 1.35: a little more than the 0.8 … 1.2 of UltraDINO's classification
+    noise=0.03,
+    jitter_share=0.8,
+    blur_shares=(0.5, 0.1, 0.3),
+    blur_sigma=(0.1, 1.0),
+    tilt=10.0,  # as far as `fmlab.data.augmentation` tilts a training image
+)
+
 POLICIES: dict[str, Policy] = {
     policy.name: policy
     for policy in (
-        Policy(
-            "ultrasound",
-            brightness=0.3,
-            contrast=0.3,
-            gamma=0.3,  # 0.74 … 1.35: a little more than the 0.8 … 1.2 of UltraDINO's classification
-            noise=0.03,
-            jitter_share=0.8,
-            blur_shares=(0.5, 0.1, 0.3),
-            blur_sigma=(0.1, 1.0),
-            tilt=10.0,  # as far as `fmlab.data.augmentation` tilts a training image
-        ),
+        _ULTRASOUND,
+        replace(_ULTRASOUND, name="ultrasound-whole", global_scale=(0.8, 1.0), local_scale=(0.25, 0.6)),
         Policy(
             "fetal",
             flips="vertical",

@@ -212,7 +212,7 @@ _SIMCLR = _Recipe(
 _FETAL = {"epochs": 40, "batch": 512, "channels": 1, "mean": FETAL_MEAN, "std": FETAL_STD, "policy": "fetal"}
 _SMALL = {
     "network": "vit-tiny", "epochs": 100, "minutes": 30.0, "batch": 128, "channels": 1, "policy": "ultrasound",
-    "size": 96, "local_size": 48, "mean": None, "std": None, "optimizer": "adamw", "weight_decay": (0.05, 0.05),
+    "size": 64, "local_size": 32, "mean": None, "std": None, "optimizer": "adamw", "weight_decay": (0.05, 0.05),
     "drop_path": 0.0, "layer_scale": None, "layer_decay": 1.0, "patch_rate": 1.0, "gradient_norm": 3.0,
     "warmup_epochs": 5, "base_rate": 1e-3, "rule": "linear", "rule_batch": 128, "final_rate": 1e-6,
 }  # fmt: skip
@@ -256,7 +256,7 @@ def pretrain_setting(asked: Pretraining, images: int, device: str, start: Start 
     if images < batch:
         raise BadInput(
             f"There are {images} images to learn from, fewer than one batch of {batch}. Choose more images, or "
-            f"a smaller batch (--batch)."
+            f"a smaller batch."
         )
     chosen = policy(asked.policy or recipe.policy, asked.flips)
     channels = start.channels if start else asked.channels or recipe.channels

@@ -18,12 +18,14 @@ from fmlab.training.device import unfuse_attention
 def optimizer_for(method: Method, setting: PretrainSetting) -> torch.optim.Optimizer:
     """AdamW or SGD over groups that share a factor of the learning rate, decay, and when they stand still.
 
-    Matrices and kernels decay; biases, norms and gains do not.
+    Under AdamW matrices and kernels decay; biases, norms and gains do not. Under SGD everything does, as SimSiam's authors
+    have it.
     """
     factors, still, constant = method.rate_factors(), method.stands_still(0), method.constant_rate()
     groups: dict[tuple[float, bool, bool, bool], list[nn.Parameter]] = {}
     for name, weights in method.trainable().items():
-        facts = (factors.get(name, 1.0), weights.ndim > 1, name in still, name in constant)
+        decays = setting.optimizer == "sgd" or weights.ndim > 1
+        facts = (factors.get(name, 1.0), decays, name in still, name in constant)
         groups.setdefault(facts, []).append(weights)
     made = [
         {"params": params, "factor": factor, "decays": decays, "still": rests, "constant": fixed}

@@ -76,7 +76,8 @@ class Preset:
     seeds: int = 1
     copies: int = COPIES
     style: Style = "paper"
-    specialised: bool = True  # with the line of a network trained from scratch
+    specialised: bool = True  # with the line of the study's network trained from scratch
+    from_scratch: str | None = None  # or with that of another, under the recipe `quick`
 
     @property
     def quick(self) -> bool:
@@ -173,15 +174,19 @@ _DEMO = Preset(
     key="demo",
     mode="demo",
     title="Demo",
-    summary="ImageNet features against a randomly initialised encoder, 1 to 16 sequences per class, 20 seeds.",
+    summary=(
+        "Features of ImageNet, of a small network pretrained on other simulated patients and of a random one, 1 to 16 "
+        "sequences per class, 20 seeds; and that small network trained from scratch."
+    ),
     scheme="sequences",
     sizes=(1, 2, 4, 8, 16),
     adaptations=({"kind": "linear_svm"},),
-    backbones=("efficientnet-lite0", "random-efficientnet-lite0"),
+    backbones=("efficientnet-lite0", "phantom-vit", "random-efficientnet-lite0"),
     seeds=SEEDS,
     copies=0,
     style="native",
     specialised=False,
+    from_scratch="phantom-vit",
 )
 
 
@@ -281,6 +286,8 @@ def usual_folds(dataset: Dataset) -> int | None:
 
 def usual_baselines(preset: Preset) -> tuple[dict[str, Any], ...]:
     """The network trained from scratch: the study's on a GPU, a small one under the recipe `quick` without."""
+    if preset.from_scratch:
+        return ({"backbone": preset.from_scratch, "adaptation": {"kind": "scratch", "recipe": "quick"}},)
     if not preset.specialised:
         return ()
     return (QUICK_SPECIALISED if preset.quick or not has_gpu() else SPECIALISED,)

@@ -74,7 +74,13 @@ def test_a_mistake_is_one_sentence_and_queues_nothing(fmlab, home, words, says):
 def interrupted(home, *words):
     """What `fmlab` says and ends with when Ctrl-C comes as soon as its run is at work."""
     command = [sys.executable, "-m", "fmlab", *map(str, words), "--home", str(home.path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run in the background
+    )
     store, latest = open_store(home), time.monotonic() + 60
     while not (store.runs()["state"] == "running").any():
         assert time.monotonic() < latest

@@ -213,6 +213,15 @@ def test_the_predictor_of_simsiam_keeps_its_rate():
     assert constant == {id(weights) for weights in method.predictor.parameters()}
 
 
+@pytest.mark.parametrize(("optimizer", "biases"), [("sgd", True), ("adamw", False)])
+def test_biases_and_gains_decay_under_sgd_alone(optimizer, biases):
+    setting = setting_of("simsiam", optimizer=optimizer)
+    method = build_method(setting, STEPS)
+    where = {id(weights): group for group in optimizer_for(method, setting).param_groups for weights in group["params"]}
+    decaying = {weights.ndim > 1: where[id(weights)]["decays"] for weights in method.trainable().values()}
+    assert decaying == {True: True, False: biases}
+
+
 @pytest.mark.parametrize("clipped", [None, 0.01])
 def test_gradients_are_clipped_for_each_part(clipped, tmp_path):
     """SGD at rate 1 without momentum moves weights by their gradient: with clipping, by no more than the norm."""

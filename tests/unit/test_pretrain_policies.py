@@ -55,6 +55,12 @@ def test_ours_leaves_out_what_makes_another_picture_of_a_scan():
     assert ours.blur_sigma[1] < policy("natural").blur_sigma[1]
 
 
+def test_the_whole_picture_differs_in_its_crops_alone():
+    ours, whole = policy("ultrasound"), policy("ultrasound-whole")
+    assert whole.global_scale[0] > whole.local_scale[1] > whole.local_scale[0] > ours.local_scale[0]
+    assert replace(whole, name=ours.name, global_scale=ours.global_scale, local_scale=ours.local_scale) == ours
+
+
 def test_flips_are_a_choice_and_change_nothing_else():
     assert policy("ultrasound", "both") == replace(POLICIES["ultrasound"], flips="both")
     assert policy("natural", "none").flips == "none"
@@ -64,7 +70,7 @@ def test_flips_are_a_choice_and_change_nothing_else():
 @given(st.text())
 def test_another_name_or_flip_is_refused_and_those_there_are_are_named(word):
     if word not in POLICIES:
-        with pytest.raises(BadInput, match=r"ultrasound, fetal, natural, crops, simsiam"):
+        with pytest.raises(BadInput, match=r"ultrasound, ultrasound-whole, fetal, natural, crops, simsiam"):
             policy(word)
     if word not in ("none", "horizontal", "vertical", "both"):
         with pytest.raises(BadInput, match="none, horizontal, vertical, both"):

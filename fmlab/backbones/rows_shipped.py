@@ -1,0 +1,36 @@
+"""Rows whose weights FMLab itself ships, in `assets/`: a backbone pretrained by `fmlab pretrain` on simulated frames.
+
+In: nothing. Out: `ROWS`. It lets the demo compare one's own domain with ImageNet, with no network and no GPU; of real
+images it knows nothing.
+"""
+
+from fmlab.backbones.cards import BackboneCard
+from fmlab.data.preprocessing import InputSpec
+
+MEAN, STD = 0.09484671176800732, 0.15366813023121936  # grey value of the frames it learnt from, 0–1
+
+PHANTOM_VIT = BackboneCard(
+    key="phantom-vit",
+    title="ViT-Tiny/16 at 64 px, simulated echocardiograms",
+    source="FMLab itself, which ships the file",
+    architecture="vit_tiny_patch16_224",
+    options={"img_size": 64, "patch_size": 16, "in_chans": 1},
+    layout="timm",
+    shipped=True,
+    files=("phantom-vit.safetensors",),
+    sizes={"phantom-vit.safetensors": 0},
+    digests={"phantom-vit.safetensors": ""},
+    licence_weights="Apache-2.0",
+    spec=InputSpec(64, "squash", 64, "bicubic", (MEAN,) * 3, (STD,) * 3),
+    features=("cls", "mean"),
+    widths=(192, 192),
+    taps=(2, 5, 8, 11),
+    parameters=5_391_552,
+    domain="ultrasound",
+    pretraining="simulated echocardiograms of other patients, self-supervised (SimCLR)",
+    pretraining_images=10_288,
+    caution="pretrained on the same simulator: no evidence about real data",
+    note="",
+)
+
+ROWS: tuple[BackboneCard, ...] = (PHANTOM_VIT,)
