@@ -25,15 +25,15 @@ def what_to_do(cards: Sequence[BackboneCard], usable: Collection[str]) -> None:
     """How much of the catalogue can be used, and what to do while no weights are here."""
     trained = [card for card in cards if not card.floor]
     ready = sum(card.key in usable for card in trained)
-    if ready:
+    if any(card.key in usable and not card.shipped for card in trained):
         st.caption(
             f"{ready} of {count(len(trained), 'backbone')} can be used now. Choose another below to see how to get it."
         )
         return
     st.info(
-        "No trained weights are on this disk yet, only the floors that every backbone has to beat. Choose a backbone "
-        "below and download it; without a network its page says which file to put where. A checkpoint of your own can "
-        "be added at the end of this page.",
+        "No weights that learnt from real images are on this disk yet, only FMLab's own from simulated ones and the floors "
+        "that every backbone has to beat. Choose a backbone below and download it; without a network its page says which "
+        "file to put where. A checkpoint of your own can be added at the end of this page.",
         icon=":material/download:",
     )
 

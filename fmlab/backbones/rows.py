@@ -3,7 +3,7 @@
 In: the modules `rows_*`. Out: `BUILT_IN`, a tuple of cards.
 """
 
-from fmlab.backbones import rows_fetal, rows_limited_data, rows_small, rows_today
+from fmlab.backbones import rows_fetal, rows_limited_data, rows_shipped, rows_small, rows_today
 from fmlab.backbones.cards import BackboneCard
 
 BUILT_IN: tuple[BackboneCard, ...] = (
@@ -11,4 +11,5 @@ BUILT_IN: tuple[BackboneCard, ...] = (
     *rows_fetal.ROWS,
     *rows_today.ROWS,
     *rows_small.ROWS,
+    *rows_shipped.ROWS,
 )

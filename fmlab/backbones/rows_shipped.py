@@ -7,7 +7,11 @@ images it knows nothing.
 from fmlab.backbones.cards import BackboneCard
 from fmlab.data.preprocessing import InputSpec
 
-MEAN, STD = 0.09484671176800732, 0.15366813023121936  # grey value of the frames it learnt from, 0–1
+MEAN, STD = 0.09491361245463915, 0.1498190767324281  # grey value of the frames it learnt from, 0–1
+COMMAND = (
+    "fmlab pretrain simclr --dataset unlabelled:train --key phantom-vit --labelled choose --size 64 --steps 2500 "
+    "--precision bf16 --licence Apache-2.0"
+)
 
 PHANTOM_VIT = BackboneCard(
     key="phantom-vit",
@@ -18,19 +22,19 @@ PHANTOM_VIT = BackboneCard(
     layout="timm",
     shipped=True,
     files=("phantom-vit.safetensors",),
-    sizes={"phantom-vit.safetensors": 0},
-    digests={"phantom-vit.safetensors": ""},
+    sizes={"phantom-vit.safetensors": 10_796_944},
+    digests={"phantom-vit.safetensors": "1cb1410c2d8d2104f1228f743b85180a93c5e9bdccaad41b6eab62eccdfe1941"},
     licence_weights="Apache-2.0",
     spec=InputSpec(64, "squash", 64, "bicubic", (MEAN,) * 3, (STD,) * 3),
     features=("cls", "mean"),
     widths=(192, 192),
     taps=(2, 5, 8, 11),
     parameters=5_391_552,
-    domain="ultrasound",
+    domain="medical",
     pretraining="simulated echocardiograms of other patients, self-supervised (SimCLR)",
     pretraining_images=10_288,
     caution="pretrained on the same simulator: no evidence about real data",
-    note="",
+    note=f"27 minutes on two cores: `{COMMAND}`, where `unlabelled` is the phantom of seed 100 with 96 sequences of each class.",
 )
 
 ROWS: tuple[BackboneCard, ...] = (PHANTOM_VIT,)

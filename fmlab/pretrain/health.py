@@ -12,7 +12,7 @@ better than their start have learnt something, and features that do not have lea
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ PROBES = "probes.jsonl"
 HEALTH = "health.json"
 TOO_EASY = 0.98  # balanced accuracy of a start: there is no room to rise
 HALFWAY = 0.5  # of the run: from here on a probe that has not risen is told
+PROBE_WORDS = {"knn": "nearest neighbours", "linear": "a linear classifier"}
 
 State = Literal["too early", "healthy", "stalled", "collapsed"]
 
@@ -54,7 +55,7 @@ def judge(
     *,
     steps: int | None = None,
     finished: bool = False,
-    pixels: float | None = None,
+    pixels: Mapping[str, float] | None = None,
 ) -> Judgement:
     """The judgement on a run so far, or at its end. Looks at the latest two windows alone, however long the run is.
 
@@ -66,7 +67,7 @@ def judge(
             linear_low, linear_high where they are known), 0–1.
         steps: of the whole run, where the setting leaves them to be planned; they decide the windows.
         finished: the run has made all its steps.
-        pixels: balanced kNN accuracy of the images themselves, to be compared with.
+        pixels: knn and linear of the images themselves (0–1), to be compared with.
     """
     steps = steps or setting.steps or 0
     step = int(lines[-1]["step"]) if lines else 0
@@ -153,7 +154,12 @@ def _too_early(step: int, judged_from: int, finished: bool) -> Judgement:
 
 
 def _by_labels(
-    probes: Sequence[Line], setting: PretrainSetting, step: int, finished: bool, halfway: bool, pixels: float | None
+    probes: Sequence[Line],
+    setting: PretrainSetting,
+    step: int,
+    finished: bool,
+    halfway: bool,
+    pixels: Mapping[str, float] | None,
 ) -> Judgement | None:
     """What the probes say; None where they say nothing yet."""
     if len(probes) < 2:
@@ -162,16 +168,16 @@ def _by_labels(
     whose = "the backbone it began with" if setting.start is not None else "the random start"
     compared = f"after {last['images']:,} images, against {_probed(start)} of {whose}"
     if rose(start, last, "knn"):
-        floor = ""
-        if pixels is not None and last["knn"] < pixels:
-            floor = f" But the raw pixels reach {_percent(pixels)}: it is not yet better than no network. Train longer."
-        words = f"Healthy: nearest neighbours reach {_percent(last['knn'])} balanced accuracy {compared}.{floor}"
+        words = (
+            f"Healthy: nearest neighbours reach {_percent(last['knn'])} balanced accuracy {compared}."
+            f"{_beside_pixels(last, pixels)}"
+        )
         return Judgement("healthy", words, "knn", last["knn"], step)
     if rose(start, last, "linear"):
         words = (
             f"Healthy: a linear classifier reaches {_percent(last['linear'])} balanced accuracy after {last['images']:,} "
             f"images, against {_percent(start['linear'])} of {whose}; nearest neighbours have not risen "
-            f"({_percent(last['knn'])} against {_probed(start)})."
+            f"({_percent(last['knn'])} against {_probed(start)}).{_beside_pixels(last, pixels)}"
         )
         return Judgement("healthy", words, "linear", last["linear"], step)
     if not halfway:
@@ -199,6 +205,23 @@ def _nothing_learnt(
         "learning rate, or more images."
     )
     return Judgement("stalled", words, "knn", last["knn"], step)
+
+
+def _beside_pixels(last: Line, pixels: Mapping[str, float] | None) -> str:
+    """What has to be said of features that raw pixels beat; nothing where they do so by neither probe, or are unknown."""
+    if pixels is None:
+        return ""
+    knn, linear = (last[probe] <= pixels[probe] for probe in ("knn", "linear"))
+    if knn and linear:
+        reached = f"{_percent(pixels['knn'])}, and {_percent(pixels['linear'])} by a linear classifier"
+        return f" But the raw pixels reach {reached}: it is not yet better than no network. Train longer."
+    if knn or linear:
+        probe, other = ("knn", "linear") if knn else ("linear", "knn")
+        return (
+            f" By {PROBE_WORDS[probe]} the raw pixels are as good ({_percent(pixels[probe])}); by {PROBE_WORDS[other]} it is "
+            f"better than they are ({_percent(last[other])} against {_percent(pixels[other])})."
+        )
+    return ""
 
 
 def rose(start: Line, last: Line, probe: Literal["knn", "linear"]) -> bool:

@@ -10,7 +10,7 @@ takes its share of every batch; the losses look at all shares together, so that 
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,7 +107,7 @@ class Calls:
     log: Callable[[str], None] = lambda text: None
     look: Callable[[int, Method], None] = lambda step, method: None
     before_forward: Callable[[int], None] = lambda images: None
-    pixels: float | None = None  # balanced kNN accuracy of the images themselves, where labels are known
+    pixels: Mapping[str, float] | None = None  # knn and linear of the images themselves, where labels are known
 
 
 def pretrain(
@@ -272,9 +272,7 @@ class _Run:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         # Out here nothing holds on to what the failed pass computed.
         fits = self._largest_that_fits(batch, step) * self._accelerator.num_processes
-        advice = (
-            f"The largest batch that fits is {fits}: take that one" if fits > 1 else "Not even 2 images fit"
-        )
+        advice = f"The largest batch that fits is {fits}: take that one" if fits > 1 else "Not even 2 images fit"
         raise WorkFailed(
             f"Memory is short for a batch of {self._setting.batch} ({reason}). {advice}, or a smaller network or crop."
         )

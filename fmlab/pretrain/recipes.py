@@ -227,11 +227,12 @@ RECIPES: dict[tuple[RecipeName, Method], _Recipe] = {
     ("fetal", "simsiam"): replace(_SIMSIAM, **_FETAL),
     ("fetal", "simclr"): replace(_SIMCLR, **_FETAL, network="vit-small", warmup_epochs=5),
     ("small", "dinov2"): replace(
-        _DINOV2, **_SMALL, local_crops=4,
+        # In a run of minutes a teacher that follows slowly stays the random start, and small crops teach nothing.
+        _DINOV2, **(_SMALL | {"policy": "ultrasound-whole"}), local_crops=2,
         numbers={
             "distillation": Distillation(
-                prototypes=1024, hidden=512, bottleneck=128, batch_norm=True, teacher_temperature=(0.04, 0.04),
-                momentum=(0.99, 1.0), centring="sinkhorn",
+                prototypes=512, hidden=512, bottleneck=128, batch_norm=True, teacher_temperature=(0.05, 0.05),
+                momentum=(0.0, 0.9), centring="sinkhorn", patches=0.2,
             )
         },
     ),

@@ -98,7 +98,7 @@ class LocalEngine:
     def _spawn(self) -> None:
         environment = os.environ | ALLOCATOR | {"PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
         self._events = queue.Queue()
-        self._process = subprocess.Popen(
+        self._process = process = subprocess.Popen(
             [sys.executable, "-m", "fmlab.runs.worker", "--device", self.device],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -107,8 +107,9 @@ class LocalEngine:
             env=environment,
             start_new_session=True,  # an interrupt typed at the terminal is for us; we end the worker
         )
-        psutil.Process(self._process.pid).nice(NICENESS)
-        threading.Thread(target=_relay, args=(self._process.stdout, self._events), daemon=True).start()
+        with suppress(psutil.NoSuchProcess):  # another thread may stop it meanwhile
+            psutil.Process(process.pid).nice(NICENESS)
+        threading.Thread(target=_relay, args=(process.stdout, self._events), daemon=True).start()
 
     def _send(self, message: Mapping[str, Any]) -> None:
         process = self._process  # another thread may stop it meanwhile

@@ -68,9 +68,9 @@ class Watch:
         self._last: tuple[int, Answers] | None = None  # of the latest look
 
     @property
-    def pixels(self) -> float | None:
-        """Balanced kNN accuracy of the images themselves."""
-        return None if self._labelled is None else self._labelled.pixel_floor.knn
+    def pixels(self) -> dict[str, float] | None:
+        """What both probes reach on the images themselves, 0–1."""
+        return None if self._labelled is None else self._labelled.pixel_floor.plain
 
     def seconds(self) -> float:
         """How long one evaluation takes, about: the labels are asked for once of a network that is thrown away."""

@@ -76,8 +76,7 @@ class Preset:
     seeds: int = 1
     copies: int = COPIES
     style: Style = "paper"
-    specialised: bool = True  # with the line of the study's network trained from scratch
-    from_scratch: str | None = None  # or with that of another, under the recipe `quick`
+    specialised: bool = True  # with the line of a network trained from scratch
 
     @property
     def quick(self) -> bool:
@@ -175,8 +174,8 @@ _DEMO = Preset(
     mode="demo",
     title="Demo",
     summary=(
-        "Features of ImageNet, of a small network pretrained on other simulated patients and of a random one, 1 to 16 "
-        "sequences per class, 20 seeds; and that small network trained from scratch."
+        "Features of ImageNet, of a network pretrained on other simulated patients and of a random one, 1 to 16 sequences "
+        "per class, 20 seeds; and a ResNet-18 trained from scratch."
     ),
     scheme="sequences",
     sizes=(1, 2, 4, 8, 16),
@@ -185,8 +184,6 @@ _DEMO = Preset(
     seeds=SEEDS,
     copies=0,
     style="native",
-    specialised=False,
-    from_scratch="phantom-vit",
 )
 
 
@@ -285,12 +282,11 @@ def usual_folds(dataset: Dataset) -> int | None:
 
 
 def usual_baselines(preset: Preset) -> tuple[dict[str, Any], ...]:
-    """The network trained from scratch: the study's on a GPU, a small one under the recipe `quick` without."""
-    if preset.from_scratch:
-        return ({"backbone": preset.from_scratch, "adaptation": {"kind": "scratch", "recipe": "quick"}},)
+    """The network trained from scratch: the study's on a GPU, a small one under the recipe `quick` without, and in the demo."""
     if not preset.specialised:
         return ()
-    return (QUICK_SPECIALISED if preset.quick or not has_gpu() else SPECIALISED,)
+    small = preset.quick or preset.mode == "demo" or not has_gpu()
+    return (QUICK_SPECIALISED if small else SPECIALISED,)
 
 
 def has_gpu() -> bool:

@@ -39,6 +39,7 @@ RECIPE_WORDS: dict[RecipeName, tuple[str, str]] = {
     "reference": ("Its authors'", "As the method's authors published it. It needs many GPUs and a million images."),
 }
 FIT_WORDS: dict[Fit, str] = {"squash": "Squash", "pad": "Pad", "crop": "Crop"}
+FIRST_METHOD = "simclr"  # of the four the one that learns soonest from few images (README)
 AS_RECIPE = "recipe"
 LENGTHS: dict[str, str] = {AS_RECIPE: "As the recipe", "minutes": "Minutes", "epochs": "Epochs", "steps": "Steps"}
 FIELD = 150  # pixels, width of a small field
@@ -131,7 +132,7 @@ def _is_labelled(home: Home, name: str) -> bool:
 
 
 def _choose_method() -> dict[str, Any]:
-    method = links.choose_segment("Method", list(get_args(Method)), "method", format_func=method_name)
+    method = links.choose_segment("Method", list(get_args(Method)), "method", FIRST_METHOD, format_func=method_name)
     st.caption(METHOD_TITLES[method].partition(": ")[2].capitalize() + ".")
     recipe = links.choose_segment(
         "Recipe", list(RECIPE_WORDS), "recipe", format_func=lambda name: RECIPE_WORDS[name][0]

