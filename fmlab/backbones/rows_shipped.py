@@ -15,7 +15,7 @@ COMMAND = (
 
 PHANTOM_VIT = BackboneCard(
     key="phantom-vit",
-    title="ViT-Tiny/16 at 64 px, simulated echocardiograms",
+    title="ViT-Tiny/16 (simulated)",
     source="FMLab itself, which ships the file",
     architecture="vit_tiny_patch16_224",
     options={"img_size": 64, "patch_size": 16, "in_chans": 1},
@@ -24,6 +24,7 @@ PHANTOM_VIT = BackboneCard(
     files=("phantom-vit.safetensors",),
     sizes={"phantom-vit.safetensors": 10_796_944},
     digests={"phantom-vit.safetensors": "1cb1410c2d8d2104f1228f743b85180a93c5e9bdccaad41b6eab62eccdfe1941"},
+    licence_code="Apache-2.0",
     licence_weights="Apache-2.0",
     spec=InputSpec(64, "squash", 64, "bicubic", (MEAN,) * 3, (STD,) * 3),
     features=("cls", "mean"),
