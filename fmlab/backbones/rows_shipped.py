@@ -9,8 +9,8 @@ from fmlab.data.preprocessing import InputSpec
 
 MEAN, STD = 0.09491361245463915, 0.1498190767324281  # grey value of the frames it learnt from, 0–1
 COMMAND = (
-    "fmlab pretrain simclr --dataset unlabelled:train --key phantom-vit --labelled choose --size 64 --steps 2500 "
-    "--precision bf16 --licence Apache-2.0"
+    "fmlab pretrain simclr --dataset unlabelled:train --key phantom-vit --labelled choose --network vit-tiny "
+    "--size 64 --steps 2500 --precision bf16 --licence Apache-2.0"
 )
 
 PHANTOM_VIT = BackboneCard(

@@ -28,6 +28,8 @@ ARCHITECTURES = {
     "resnet50": "resnet50",
 }
 
+STRIDE_16 = 3  # of the maps that timm's ResNets tell, the stem's being the first
+
 
 def architecture_of(setting: PretrainSetting) -> tuple[str, dict[str, Any]]:
     """timm's name of a setting's network, and the options it is made with."""
@@ -104,6 +106,16 @@ def features(network: nn.Module, images: Tensor, kind: str, drop_path: float = 0
         return network(images)
     found = tokens(network, images, drop_path=drop_path)
     return found[:, 0] if kind == "cls" else found[:, network.num_prefix_tokens :].mean(1)
+
+
+def patch_features(network: nn.Module, images: Tensor) -> Tensor:
+    """(B, h, w, D) of images (B, C, s, s): a vision transformer's patch tokens, or a ResNet's map of 16 × 16 pixels."""
+    if hasattr(network, "patch_embed"):
+        found = tokens(network, images)[:, network.num_prefix_tokens :]
+        rows = images.shape[-2] // network.patch_embed.patch_size[0]
+        return found.unflatten(1, (rows, -1))
+    (found,) = network.forward_intermediates(images, indices=[STRIDE_16], intermediates_only=True)
+    return found.movedim(1, -1)
 
 
 def start_of(card: BackboneCard, digest: str) -> Start:

@@ -5,6 +5,8 @@ probes.jsonl, `pictures/step-NNNNNNNN.npz`, and the answers of the probe before 
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from fmlab.pretrain.images import PretrainImages
 from fmlab.pretrain.journal import Lines, read_lines
 from fmlab.pretrain.method import Method
 from fmlab.pretrain.methods import build_method
-from fmlab.pretrain.networks import features, tokens
+from fmlab.pretrain.networks import features, patch_features
 from fmlab.pretrain.pictures import (
     Basis,
     picture_steps,
@@ -114,25 +116,22 @@ class Watch:
         return Found(labelled.dataset, lines, floor, answers, labelled.note)
 
     def _answers(self, method: Method) -> Answers:
-        encoder, training = method.encoder(), method.encoder().training
-        encoder.eval()
-        given = self._labelled.features(lambda images: features(encoder, images, method.feature), device=self._device)
-        encoder.train(training)
+        with _evaluated(method) as encoder:
+            given = self._labelled.features(
+                lambda images: features(encoder, images, method.feature), device=self._device
+            )
         return dict(zip(("knn", "linear"), self._labelled.predicted(given), strict=True))
 
     @torch.no_grad()
     def _take_pictures(self, step: int, method: Method) -> None:
-        if self._setting.convolutional:
-            return
-        side = self._setting.size // self._setting.patch
         shown = interpolate(self._shown, size=(self._setting.size,) * 2, mode="bilinear", antialias=True)
         mean, std = (torch.tensor(each)[:, None, None] for each in (self._setting.mean, self._setting.std))
         given = ((shown - mean) / std).to(self._device)
-        encoder: nn.Module = method.encoder()
-        found = tokens(encoder, given)[:, encoder.num_prefix_tokens :].float().cpu().numpy()
+        with _evaluated(method) as encoder:
+            found = patch_features(encoder, given).float().cpu().numpy()
         if self._basis is None:
             self._basis = _last_basis(self._folder, step)
-        pca, self._basis = token_pictures(found.reshape(len(found), side, side, -1), self._basis)
+        pca, self._basis = token_pictures(found, self._basis)
         grey = (shown.mean(1) * 255).round().clamp(0, 255).byte().numpy()
         rebuilt = method.rebuilt(given, np.random.default_rng(self._setting.seed))
         if rebuilt is None:
@@ -143,6 +142,18 @@ class Watch:
         whole = whole[..., 0] if whole.shape[-1] == 1 else whole
         masked, reconstructed = reconstructions(whole, predicted, hidden, self._setting.patch)
         write_pictures(self._folder, step, grey, pca, masked, reconstructed)
+
+
+@contextmanager
+def _evaluated(method: Method) -> Iterator[nn.Module]:
+    """The encoder as it is used later, its batch statistics left alone; then as it was."""
+    encoder = method.encoder()
+    training = encoder.training
+    encoder.eval()
+    try:
+        yield encoder
+    finally:
+        encoder.train(training)
 
 
 def _last_basis(folder: Path, step: int) -> Basis | None:

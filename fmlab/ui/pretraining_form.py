@@ -76,7 +76,7 @@ def choose_pretraining(home: Home, names: Sequence[str], taken: Sequence[str]) -
     with st.expander("Which of their frames", icon=":material/filter_frames:"):
         sources, thin = _choose_frames(datasets)
     with st.expander("Network and start", icon=":material/neurology:"):
-        config |= _choose_network(home, recipe)
+        config |= _choose_network(home, recipe, config["network"] or recipe.network)
     with st.expander("Crops and their variation", icon=":material/crop:"):
         config |= _choose_crops(config["method"], recipe, datasets)
     with st.expander("Training", icon=":material/tune:"):
@@ -216,16 +216,17 @@ def splits_of(dataset: Dataset) -> dict[str, int]:
     return splits | {name: card.splits[name] for name in dataset.test_sets}
 
 
-def _choose_network(home: Home, recipe: Any) -> dict[str, Any]:
+def _choose_network(home: Home, recipe: Any, network: str) -> dict[str, Any]:
     keys = [
         card.key
         for card in catalogue(home).values()
         if (card.architecture or "").startswith("vit_") and "cls" in card.features and on_disk(card, home)
     ]
+    transformer = network.startswith("vit")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        patch = _pick("Patch, pixels", [str(side) for side in PATCHES], "patch", 16)
+        patch = _pick("Patch, pixels", [str(side) for side in PATCHES], "patch", 16) if transformer else None
         channels = _pick("Channels", ["1", "3"], "channels", recipe.channels)
-        registers = _number("Registers", "registers", recipe.registers, 0, 16)
+        registers = _number("Registers", "registers", recipe.registers, 0, 16) if transformer else None
         init = _pick("Go on from", keys, "init", "random weights", 240)
     if init:
         st.caption("It decides the network, the patch, the channels and the registers.")

@@ -28,7 +28,7 @@ SMALL = {
 
 def setting(method, **changes):
     asked = {"method": method, "sources": [{"dataset": "toy"}], "key": "toy", "recipe": "small"}
-    asked |= {"size": SIZE, "patch": PATCH, "batch": BATCH, "steps": 30}
+    asked |= {"network": "vit-tiny", "size": SIZE, "patch": PATCH, "batch": BATCH, "steps": 30}
     return replace(pretrain_setting(pretraining(asked), 100, "cpu"), **(SMALL[method] | changes))
 
 

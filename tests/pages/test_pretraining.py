@@ -101,7 +101,7 @@ def test_the_plan_stands_before_the_button(open_page, home):
 
 def test_a_measured_speed_replaces_the_guess(open_page, home):
     make_dataset(home)
-    open_store(home).measure("cpu", "vit-tiny", "pretrain_images_per_second:simclr:vit-tiny:64", 72.0)
+    open_store(home).measure("cpu", "resnet18", "pretrain_images_per_second:simclr:resnet18:64", 72.0)
     drawn = open_page("pretraining", **SMALL, length="Steps", steps="90")
     shown = metrics_of(drawn)
     assert shown["Images/s"] == "72"
@@ -144,6 +144,16 @@ def test_the_address_holds_the_choices(open_page, home):
     assert "vit\\-small" in text_of(drawn)
     assert "1 crop of 64 pixels, batch 8" in text_of(drawn)
     assert not [each for each in drawn.number_input if each.label == "Prototypes"]  # DINOv2's alone
+
+
+def test_a_convolutional_network_is_not_asked_for_patches(open_page, home):
+    make_dataset(home)
+    fields = {}
+    for network in ("resnet18", "vit-tiny"):
+        drawn = open_page("pretraining", method="SimCLR", network=network, batch="8")
+        assert not drawn.error
+        fields[network] = {each.label for each in (*drawn.selectbox, *drawn.number_input)}
+    assert fields["vit-tiny"] - fields["resnet18"] == {"Patch, pixels", "Registers"}
 
 
 def test_the_button_queues_what_was_shown_and_turns_to_it(open_page, home):
@@ -323,7 +333,9 @@ def test_dinov2_is_guessed_slower_than_mae(home):
     make_dataset(home)
     speeds = []
     for method in ("dinov2", "simclr", "mae"):
-        plan = pretrain_plan(home, open_store(home), pretraining(asked_for(home, method=method, batch=8)))
+        plan = pretrain_plan(
+            home, open_store(home), pretraining(asked_for(home, method=method, network="vit-tiny", batch=8))
+        )
         speeds.append(guessed_speed(home, plan.setting, "cpu"))
     assert speeds == sorted(speeds)
     assert 5 < speeds[0] < 100  # images of 64 pixels a second on a processor

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from fmlab.backbones.added import WEIGHTS_FILE
 from fmlab.backbones.catalogue import find_backbone
 from fmlab.backbones.loaders import load_backbone
 from fmlab.errors import BadInput, Cancelled, NameTaken
@@ -27,6 +29,12 @@ from fmlab.settings import Home
 from tests.toys import halves
 
 SIZE, STEPS, BATCH = 32, 3, 8
+OF_METHOD = {
+    "dinov2": {"local_size": 16, "prototypes": 32},
+    "mae": {},
+    "simsiam": {"network": "vit-tiny"},
+    "simclr": {"network": "vit-tiny"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +132,7 @@ def test_a_key_in_use_is_refused(home, made):
 
 @pytest.mark.parametrize("method", ["dinov2", "simsiam", "simclr"])
 def test_every_method_leaves_a_backbone(home, method):
-    small = {"local_size": 16, "prototypes": 32} if method == "dinov2" else {}
+    small = OF_METHOD[method]
     run, _ = begun(home, asked(f"ours-{method}", method, **small))
     assert run.execute()["steps"] == STEPS
     assert find_backbone(home, f"ours-{method}").features[0] == "cls"
@@ -137,7 +145,10 @@ def test_a_convolutional_network_leaves_a_backbone_too(home):
     run.execute()
     card = find_backbone(home, "ours-resnet")
     assert (card.architecture, card.features, card.options) == ("resnet18", ("pooled",), {"in_chans": 1})
-    assert not picture_steps(folder)
+    pictures = [read_pictures(path)["pca"] for path in picture_steps(folder).values()]
+    assert {picture.shape for picture in pictures} == {(8, SIZE // 16, SIZE // 16, 3)}
+    statistics = load_file(home.backbones / "ours-resnet" / WEIGHTS_FILE)["bn1.num_batches_tracked"]
+    assert statistics == STEPS * 2  # crops; whoever looks leaves them alone
 
 
 def test_it_goes_on_from_a_backbone_of_the_catalogue(home, made):
@@ -195,7 +206,7 @@ run_here(Home(Path(sys.argv[1])), pretraining(json.loads(sys.argv[2])), lambda *
 @pytest.mark.parametrize("method", ["dinov2", "mae", "simsiam", "simclr"])
 def test_two_processes_train_as_one(home, method, tmp_path):
     """The same command under torchrun: losses and gradients of one process with the same global batch."""
-    small = {"local_size": 16, "prototypes": 32} if method == "dinov2" else {}
+    small = OF_METHOD[method]
     one = asked(f"alone-{method}", method, **small)
     run, alone = begun(home, one)
     run.execute()
