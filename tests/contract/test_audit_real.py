@@ -21,6 +21,7 @@ def echo_rows(shared_data):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_echo_views_is_named_for_what_is_wrong_with_it(home, shared_data):
     """Clips with mixed labels, two images without one, equal pictures under two labels; its split by patient is sound."""
     source = shared_data / "echo_views" / "labels.csv"
@@ -41,6 +42,7 @@ def test_echo_views_is_named_for_what_is_wrong_with_it(home, shared_data):
     assert {check.level for check in found.values()} == {"fine"}
 
 
+@pytest.mark.slow
 def test_echo_views_split_by_frames_is_flagged_as_leaking(home, shared_data, tmp_path):
     """Frames dealt to train and test at random, clips and patients not even named: the pictures give it away."""
     deal = random.Random(0)
