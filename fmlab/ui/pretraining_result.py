@@ -79,7 +79,7 @@ def show_accuracies(facts: Mapping[str, Any]) -> None:
     )
     if pixels and all(last[name] <= pixels[name] for name in PROBE_NAMES):
         st.warning(
-            "Raw pixels, 24×24 grey values, do as well on these labels. Compare both in a study before you rely on it.",
+            "Raw pixels, 24×24 grey values, do at least as well on these labels. Compare both in a study before you rely on it.",
             icon=":material/grid_on:",
         )
 
