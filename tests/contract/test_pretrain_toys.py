@@ -44,5 +44,6 @@ def test_the_loss_falls(home, method):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_dinov2_learns_to_tell_views_apart(home, seed):
     """Balanced accuracy of nearest neighbours on other patients: at least 5 points above the random start."""
-    result, _ = pretrained(home, "dinov2", f"toy-{seed}", seed=seed, steps=150, labelled="labelled")
+    options = {"seed": seed, "steps": 300, "precision": "bf16", "labelled": "labelled"}
+    result, _ = pretrained(home, "dinov2", f"toy-{seed}", **options)
     assert result["knn_end"] >= result["knn_start"] + 0.05
