@@ -32,12 +32,12 @@ app: setup            ## open the app on the home as it is
 test: $(TESTS_READY)  ## lint and the tests, under 8 minutes on 2 cores
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: $(TESTS_READY)  ## and the long ones, under 45 minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 benchmarks: $(TESTS_READY)  ## speed and memory against what a user would use instead
 	$(BIN)/python -m benchmarks
