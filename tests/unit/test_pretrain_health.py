@@ -343,9 +343,8 @@ def test_a_linear_classifier_alone_may_show_that_something_was_learnt():
         (0.5, 0.5, None),
     ],
 )
-@pytest.mark.parametrize(
-    "start", [0.45, 0.58]
-)  # nearest neighbours rise from the one, a linear classifier alone from the other
+# Nearest neighbours rise from the one start, a linear classifier alone from the other.
+@pytest.mark.parametrize("start", [0.45, 0.58])
 def test_raw_pixels_that_are_better_are_told(knn, linear, told, start):
     probes = [probe(0, start, 0.5), probe(STEPS, 0.6, 0.65)]
     judgement = judge(run(STEPS, 0.6), setting_of("mae"), probes, finished=True, pixels={"knn": knn, "linear": linear})

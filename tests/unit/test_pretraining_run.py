@@ -132,8 +132,7 @@ def test_a_key_in_use_is_refused(home, made):
 
 @pytest.mark.parametrize("method", ["dinov2", "simsiam", "simclr"])
 def test_every_method_leaves_a_backbone(home, method):
-    small = OF_METHOD[method]
-    run, _ = begun(home, asked(f"ours-{method}", method, **small))
+    run, _ = begun(home, asked(f"ours-{method}", method, **OF_METHOD[method]))
     assert run.execute()["steps"] == STEPS
     assert find_backbone(home, f"ours-{method}").features[0] == "cls"
 
@@ -206,11 +205,10 @@ run_here(Home(Path(sys.argv[1])), pretraining(json.loads(sys.argv[2])), lambda *
 @pytest.mark.parametrize("method", ["dinov2", "mae", "simsiam", "simclr"])
 def test_two_processes_train_as_one(home, method, tmp_path):
     """The same command under torchrun: losses and gradients of one process with the same global batch."""
-    small = OF_METHOD[method]
-    one = asked(f"alone-{method}", method, **small)
+    one = asked(f"alone-{method}", method, **OF_METHOD[method])
     run, alone = begun(home, one)
     run.execute()
-    both = asked(f"both-{method}", method, **small)
+    both = asked(f"both-{method}", method, **OF_METHOD[method])
     together = home.runs / pretrain_request(home, both.plain).group
     script = tmp_path / "two.py"
     script.write_text(TWO)
