@@ -44,7 +44,7 @@ class SourceCounts:
 
     dataset: str
     content_hash: str  # of the dataset
-    splits: tuple[str, ...]
+    splits: tuple[str, ...]  # of the chosen ones those that hold an image
     stride: int
     share: float
     unreadable: int
@@ -169,14 +169,15 @@ def _from_source(dataset: Dataset, source: Source, columns: list[str]) -> tuple[
     table = dataset.manifest([*columns, "problem"])
     readable = table["problem"].isna()
     _check_splits(dataset, source, table.loc[readable, "split"])
-    rows = table[readable & table["split"].fillna(NO_SPLIT).isin(source.splits)].drop(columns="problem")
+    split = table["split"].fillna(NO_SPLIT)
+    rows = table[readable & split.isin(source.splits)].drop(columns="problem")
     rows.insert(0, "dataset", dataset.name)
     shared = rows[_of_share(groups(rows), source.share)]
     strided = shared[_every(shared, source.stride)]
     counts = SourceCounts(
         dataset=dataset.name,
         content_hash=dataset.card.content_hash,
-        splits=source.splits,
+        splits=tuple(name for name in source.splits if (split[rows.index] == name).any()),
         stride=source.stride,
         share=source.share,
         unreadable=int((~readable).sum()),

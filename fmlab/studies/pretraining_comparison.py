@@ -50,8 +50,8 @@ COLUMNS = (
     "health", "sentence", "test_patients", "notes", "command",
 )  # fmt: skip
 
-# What two backbones may differ in; the network follows from the method in most recipes, and so counts with it.
-DISTINCT = ("method", "recipe", "start", "images", "budget", "seed")
+# What two backbones may differ in. The network follows from the method in most recipes: together they are one thing.
+DISTINCT = (("method", "network"), ("recipe",), ("start",), ("images",), ("budget",), ("seed",))
 FEW = 5  # backbones of which every pair is compared
 
 Version = tuple[Path, int, int]  # a file as it was read: when it was written (ns), how many bytes it has
@@ -196,7 +196,7 @@ def paired_differences(home: Home, labelled: str, keys: Sequence[str], probe: Pr
     Differences are first minus second in balanced accuracy (fractions), the better backbone first; `verdict` is the
     first's: better, worse or tied. Everything is on the images that all of them were probed on; Holm's correction is over
     the rows of one question. Up to `FEW` backbones are each compared with every other; of more, those two that differ in
-    one thing alone, as in the method or in the data.
+    one thing alone, as in the data, or in the method with its network.
 
     Raises:
         BadInput: a backbone was not probed on `labelled`, they share no image, or an image changed its label between.
@@ -214,7 +214,8 @@ def paired_differences(home: Home, labelled: str, keys: Sequence[str], probe: Pr
     if not versions:
         return pd.DataFrame(columns=list(DIFFERENCE_COLUMNS))
     table = comparison(home, labelled).set_index("key")
-    facts = tuple(tuple(table.loc[version[0].parent.name, list(DISTINCT)]) for version in versions)
+    own = [table.loc[version[0].parent.name] for version in versions]
+    facts = tuple(tuple(tuple(row[list(names)]) for names in DISTINCT) for row in own)
     return _differences(home, labelled, tuple(versions), facts, probe).copy()
 
 

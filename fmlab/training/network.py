@@ -10,7 +10,6 @@ In: an encoder, the kind of feature, the number of classes. Out: a `Classifier`,
 from collections.abc import Iterator
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
 from timm.models._manipulate import MATCH_PREV_GROUP, group_with_matcher
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
@@ -134,6 +133,8 @@ def add_low_rank(encoder: TimmEncoder, rank: int, alpha: float, dropout: float, 
     Networks with tokens: every linear layer of their blocks, attention's and the MLP's. Others: every linear layer and
     every convolution that mixes channels. `size` is the side of the input in pixels.
     """
+    from peft import LoraConfig, inject_adapter_in_model  # it takes 1.6 s to load, and all other trainings do without
+
     settings = LoraConfig(
         r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=low_rank_targets(encoder, size), bias="none"
     )

@@ -189,7 +189,7 @@ def _choose_source(dataset: Dataset) -> dict[str, Any]:
             list(splits),
             selection_mode="multi",
             default=usual,
-            format_func=lambda name: f"{'no split' if name == NO_SPLIT else name} {splits[name]:,}",
+            format_func=lambda name: f"{split_words(name)} {splits[name]:,}",
             key=f"splits_{dataset.name}",
             help="Test images and other images of test patients are refused, so that the test stays one",
         )
@@ -205,6 +205,11 @@ def _choose_source(dataset: Dataset) -> dict[str, Any]:
         raise BadInput(f"Choose a split of {dataset.name} to learn from, or take the dataset out of the choice.")
     source: dict[str, Any] = {"dataset": dataset.name, "stride": int(stride), "share": share / 100}
     return source if set(taken) == set(usual) else source | {"splits": list(taken)}
+
+
+def split_words(name: str) -> str:
+    """A split as a reader is told of it."""
+    return "no split" if name == NO_SPLIT else name
 
 
 def splits_of(dataset: Dataset) -> dict[str, int]:

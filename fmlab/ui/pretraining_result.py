@@ -17,7 +17,7 @@ from fmlab.settings import Home
 from fmlab.ui import links
 from fmlab.ui.format import count, duration, escaped, percent
 from fmlab.ui.messages import sentences
-from fmlab.ui.pretraining_form import RECIPE_WORDS
+from fmlab.ui.pretraining_form import RECIPE_WORDS, split_words
 
 FACTS_FILE = "pretraining.json"
 PROBE_NAMES = {"knn": "kNN", "linear": "Linear probe"}
@@ -101,7 +101,7 @@ def result_facts(facts: Mapping[str, Any]) -> dict[str, str]:
     """What it was made of and what it cost, row by row in Markdown."""
     setting, cost = facts["setting"], facts["cost"]
     sources = "; ".join(
-        f"{escaped(each['dataset'])}: {escaped(', '.join(each['splits']))}, {count(each['images'], 'image')}"
+        f"{escaped(each['dataset'])}: {escaped(', '.join(map(split_words, each['splits'])))}, {count(each['images'], 'image')}"
         for each in facts["data"]["sources"]
     )
     network = escaped(str(setting["network"]))

@@ -46,7 +46,7 @@ def make_pretraining(
 ) -> None:
     """Write both files; the linear probe is right a little less often than nearest neighbours."""
     asked = asked_for(key, method, share, **changes)
-    network = "resnet18" if method == "simsiam" else "vit-tiny"
+    network = asked.network or ("resnet18" if method == "simsiam" else "vit-tiny")
     facts = {
         "method": method,
         "recipe": asked.recipe,

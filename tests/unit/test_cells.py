@@ -134,17 +134,16 @@ def test_a_class_that_a_subset_lacks_is_named(home):
     make_dataset(home)  # 12 training images of each of A, B and C
     tiny = TINY | {"kind": "scratch", "samples": 8}
     config = study(dataset="toy", scheme="images", sizes=[2, 36], seeds=8, backbones=["pixels-24"], adaptations=["knn"])
+    trained = study(
+        "trained", dataset="toy", scheme="images", sizes=[2], backbones=["random-resnet18"], adaptations=[tiny]
+    )
     store = open_store(home)
-    launch(home, store, config, ANNA)
-    execute(home, "first")
+    for each in (config, trained):
+        launch(home, store, each, ANNA)
+    execute(home)
     table = results(home, store, "first").drop_duplicates("run").set_index("size")
     assert set(table.loc[2, "absent_classes"]) <= {"A", "B", "C"}  # two images of two classes
     assert table.loc[[36], "absent_classes"].tolist() == [""]
     assert "runs drew a subset without" in absent_sentence(results(home, store, "first"))
-    trained = study(
-        "trained", dataset="toy", scheme="images", sizes=[2], backbones=["random-resnet18"], adaptations=[tiny]
-    )
-    launch(home, store, trained, ANNA)
-    execute(home, "trained")
     same = results(home, store, "trained")["absent_classes"].unique().tolist()
     assert same == table.loc[2].query("seed == 0")["absent_classes"].tolist() or same == []

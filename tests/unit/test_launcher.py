@@ -12,6 +12,7 @@ import pytest
 from fmlab.runs.launcher import execute, launcher_for
 from fmlab.runs.records import Actor
 from fmlab.runs.store import open_store
+from fmlab.settings import Home
 from fmlab.studies.configs import study_config
 from fmlab.studies.launch import launch
 from fmlab.studies.results import results
@@ -53,25 +54,25 @@ def wait_until(condition):
         time.sleep(0.05)
 
 
-def undisturbed(tmp_path_factory, config) -> pd.DataFrame:
-    from fmlab.settings import Home
-
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> pd.DataFrame:
+    """The results of the study in a home where nothing happens to it."""
     home = Home(tmp_path_factory.mktemp("undisturbed"))
     halves(home)
     store = open_store(home)
-    launch(home, store, config, ANNA)
-    assert set(execute(home, config.name)) == {"done"}
-    return results(home, store, config.name)
+    launch(home, store, study(), ANNA)
+    assert set(execute(home, "first")) == {"done"}
+    return results(home, store, "first")
 
 
-def test_a_study_runs_to_its_end_and_its_numbers_come_back_the_same(home, store, tmp_path_factory):
+def test_a_study_runs_to_its_end_and_its_numbers_come_back_the_same(home, store, undisturbed):
     halves(home)
     launch(home, store, study(), ANNA)
     assert execute(home, "first") == {"done": 12}
     table = results(home, store, "first")
     assert len(table) == 12
     assert table.loc[table["size"] == 4, "image_accuracy"].mean() > 0.9  # one half is 40 grey levels brighter
-    pd.testing.assert_frame_equal(table, undisturbed(tmp_path_factory, study()))
+    pd.testing.assert_frame_equal(table, undisturbed)
 
 
 def test_a_run_that_cannot_be_done_says_why_and_the_others_go_on(home, store):
@@ -83,17 +84,17 @@ def test_a_run_that_cannot_be_done_says_why_and_the_others_go_on(home, store):
     assert all("only class" in reason for reason in reasons)
 
 
-def test_killing_the_worker_loses_nothing(home, store, launcher, tmp_path_factory):
+def test_killing_the_worker_loses_nothing(home, store, launcher, undisturbed):
     halves(home)
     launch(home, store, study(), ANNA)
     wait_until(lambda: "cpu" in launcher.worker_pids())
     os.kill(launcher.worker_pids()["cpu"], signal.SIGKILL)
     wait_until(lambda: store.counts("first") == {"done": 12})
     assert "interrupted" in set(store.events()["verb"])
-    pd.testing.assert_frame_equal(results(home, store, "first"), undisturbed(tmp_path_factory, study()))
+    pd.testing.assert_frame_equal(results(home, store, "first"), undisturbed)
 
 
-def test_killing_the_whole_process_loses_nothing_and_leaves_no_worker(home, store, tmp_path_factory):
+def test_killing_the_whole_process_loses_nothing_and_leaves_no_worker(home, store, undisturbed):
     halves(home)
     launch(home, store, study(), ANNA)
     code = (
@@ -106,7 +107,7 @@ def test_killing_the_whole_process_loses_nothing_and_leaves_no_worker(home, stor
     process.wait()
     wait_until(lambda: not any(alive(pid) for pid in workers))
     assert execute(home, "first") == {"done": 12}
-    pd.testing.assert_frame_equal(results(home, store, "first"), undisturbed(tmp_path_factory, study()))
+    pd.testing.assert_frame_equal(results(home, store, "first"), undisturbed)
 
 
 def workers_of(pid):

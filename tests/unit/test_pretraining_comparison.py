@@ -155,6 +155,17 @@ def test_of_many_backbones_only_those_that_differ_in_one_thing_are_compared(home
     assert frozenset(["mae-1000-5", "simclr-4000-5"]) not in between
 
 
+def test_of_many_backbones_one_method_is_compared_on_both_its_networks(home):
+    for method in ("mae", "simclr", "simsiam"):
+        for network in ("vit-tiny", "resnet18"):
+            make_pretraining(home, f"{method}-{network}", method, network=network, patients=12)
+    table = paired_differences(home, "toy", comparison(home, "toy")["key"].tolist())
+    pairs = {frozenset(pair) for pair in zip(table["first"], table["second"], strict=True)}
+    assert frozenset(["simclr-vit-tiny", "simclr-resnet18"]) in pairs
+    assert frozenset(["simclr-vit-tiny", "mae-resnet18"]) in pairs
+    assert len([pair for pair in pairs if not pair & {PIXELS, START}]) == 6 * 5 // 2
+
+
 def test_all_is_compared_on_the_images_that_all_were_probed_on(home):
     make_pretraining(home, "a", "mae")
     make_pretraining(home, "b", "simclr", patients=40)
