@@ -3,8 +3,9 @@
 In: a table of `fmlab.studies.pretraining_comparison.comparison` (fractions, hours, counts). Out: a Plotly figure in
 percent; every point carries its backbone's key first in its customdata.
 
-One colour and shape for each method. Raw pixels and random weights, the floors that a pretraining has to beat, are dotted
-lines; where they differ between backbones (other networks, other seeds) a band from the lowest to the highest.
+One colour and shape for each method; lines that are too many to be named beside the figure are numbered. Raw pixels and
+random weights, the floors that a pretraining has to beat, are dotted lines; where they differ between backbones (other
+networks, other seeds) a band from the lowest to the highest.
 """
 
 import math
@@ -105,6 +106,8 @@ def comparison_curve(
     )
     ends = [LineEnd(line.name, 0, 100 * float(line.rows[probe].iloc[-1]), line.look) for line in lines]
     direct = len(lines) <= MOST_DIRECT_LABELS
+    if not direct:
+        traces = [_numbered(trace, number) for number, trace in enumerate(traces, start=1)]
     layout = {
         "template": template(mode),
         "height": HEIGHT if direct else HEIGHT + LEGEND_PIXELS,
@@ -197,6 +200,13 @@ def _trace(line: Line, against: Against, probe: Probe, shift: float) -> dict[str
         "%{customdata[2]} images to learn from, %{customdata[3]} seen<br>%{customdata[4]} on %{customdata[5]}<br>"
         "health: %{customdata[6]}<extra></extra>",
     }
+
+
+def _numbered(trace: dict[str, Any], number: int) -> dict[str, Any]:
+    """With a number before its name in the legend and beside its last point: lines of one method share their look."""
+    text = [""] * (len(trace["x"]) - 1) + [str(number)]
+    place = {"text": text, "textposition": "middle right", "textfont": {"size": 12}}
+    return trace | place | {"mode": f"{trace['mode']}+text", "name": f"{number} · {trace['name']}"}
 
 
 def _told(row: Mapping[str, Any], probe: Probe) -> list[str]:

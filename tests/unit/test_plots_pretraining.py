@@ -117,6 +117,19 @@ def test_a_backbone_whose_health_was_bad_is_hollow_and_one_without_interval_has_
     assert trace.customdata[0][1] == "70.0 %"
 
 
+def test_more_lines_than_fit_beside_the_figure_are_numbered_in_it():
+    amounts = [1000 * 2**step for step in range(10)]
+    table = pd.DataFrame([row(f"m{images}", "mae", images, hours) for images in amounts for hours in (1.0, 2.0)])
+    figure = comparison_curve(table)
+    assert figure.layout.showlegend
+    assert [trace.name.partition(" · ")[0] for trace in figure.data] == [str(number) for number in range(1, 11)]
+    for number, trace in enumerate(figure.data, start=1):
+        assert trace.text[-1] == str(number)
+        assert not any(trace.text[:-1])
+    few = comparison_curve(table[table["images"] > 4000])
+    assert all(trace.text is None for trace in few.data)
+
+
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_a_method_looks_the_same_in_every_figure(mode):
     looks = method_looks(mode)
