@@ -29,6 +29,7 @@ demo: setup           ## build the phantom dataset, start the demo study, open t
 app: setup            ## open the app on the home as it is
 	$(BIN)/fmlab app
 
+# Files are handed out in their own order: by the number of their tests, those with few long ones would come last.
 test: $(TESTS_READY)  ## lint and the tests, under 8 minutes on 2 cores
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -174,10 +174,11 @@ def _from_source(dataset: Dataset, source: Source, columns: list[str]) -> tuple[
     rows.insert(0, "dataset", dataset.name)
     shared = rows[_of_share(groups(rows), source.share)]
     strided = shared[_every(shared, source.stride)]
+    held = set(split[rows.index])
     counts = SourceCounts(
         dataset=dataset.name,
         content_hash=dataset.card.content_hash,
-        splits=tuple(name for name in source.splits if (split[rows.index] == name).any()),
+        splits=tuple(name for name in source.splits if name in held),
         stride=source.stride,
         share=source.share,
         unreadable=int((~readable).sum()),

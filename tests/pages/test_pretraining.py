@@ -10,7 +10,7 @@ from fmlab.data.manifest import open_dataset
 from fmlab.data.writer import CardFacts, DatasetWriter, ImageRow
 from fmlab.pretrain.configs import pretraining
 from fmlab.runs.store import open_store
-from fmlab.ui.pretraining_form import splits_of
+from fmlab.ui.pretraining_form import split_words, splits_of
 from fmlab.ui.pretraining_pictures import spread
 from fmlab.ui.pretraining_plan import guessed_speed, left_out, pretrain_plan
 from fmlab.ui.pretraining_watch import run_name
@@ -285,6 +285,7 @@ def test_a_finished_run_leads_on_to_a_study(open_page, home):
     said = text_of(drawn)
     assert "| kNN | 52.0 % | 45.0 % (38–52) | 71.0 % (64–78) |" in said
     assert "| Took | 27 min on cpu, 0.44 device-hours |" in said
+    assert "| Learnt from | toy: train, 36 images |" in said
     assert drawn.code[0].value == "fmlab pretrain dinov2 --dataset toy:train --key mine --steps 400"
     links = {link.proto.label: link.proto for link in drawn.get("page_link")}
     assert "Use it in a study" in links
@@ -352,6 +353,7 @@ def test_what_is_left_out_is_counted(home):
 def test_splits_for_learning_come_first(home):
     make_dataset(home)
     assert splits_of(open_dataset(home, "toy")) == {"train": 36, "T1": 21, "T2": 12}
+    assert [split_words(name) for name in ("train", "none")] == ["train", "no split"]
 
 
 def test_pictures_are_spread_from_the_first_to_the_last():
